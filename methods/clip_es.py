@@ -109,8 +109,8 @@ class CLIPESConfig(Options):
     )
     box_edge: Literal["release", "inclusive"] = option(
         "release",
-        "Last row and column of a box: release: they never include the last row and column of the "
-        "grid, as in the authors' code; inclusive: the box holds all of its component.",
+        "Extent of a box; release: it leaves out the last row and column of the grid, as in the "
+        "authors' code; inclusive: it holds all of its component.",
     )
 
     def __post_init__(self) -> None:

@@ -83,7 +83,7 @@ function differenceTable(rows, a, b) {
     element("tbody", {}, line("mean", a.value, b.value), ...rows.map((r) => line(r.name, r.a, r.b))));
   const box = element("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: caption }, table);
   const container = document.getElementById("differences");
-  const unlike = "A and B were scored on unlike images or masks, so that no points are gained or lost between them.";
+  const unlike = "A and B were scored on unlike images or masks, so no points are gained or lost between them.";
   container.replaceChildren(box, ...(same ? [] : [element("p", { className: "note", textContent: unlike })]));
   tables(container);
 }

@@ -19,7 +19,7 @@ FEW_VALUES = 12
 """Most distinct values with which a numeric parameter is treated as categorical."""
 LEAST_TRIALS, MOST_TRIALS = 8, 200
 """Fewest trials of a process; most trials, beyond which it takes a part of them."""
-PLACES = 41
+POSITIONS = 41
 """Number of values at which a curve is computed."""
 Floats = NDArray[np.floating[Any]]
 
@@ -84,9 +84,9 @@ def partial_dependences(
     others = [column for n in names if n not in axes for column in _columns(done, n)]
     columns = [*(axis.positions for axis in axes.values()), *others]
     process = GaussianProcess.fitted(np.stack(columns, 1), values, noise)
-    places = np.linspace(0, 1, PLACES)
+    positions = np.linspace(0, 1, POSITIONS)
     return {
-        name: Curve(axis.numbers(places), *process.dependence(feature, places))
+        name: Curve(axis.numbers(positions), *process.dependence(feature, positions))
         for feature, (name, axis) in enumerate(axes.items())
     }
 
@@ -108,9 +108,9 @@ class _Axis:
         low, span = float(numbers.min()), float(np.ptp(numbers)) or 1.0
         return cls((numbers - low) / span, low, span, logarithmic)
 
-    def numbers(self, places: Floats) -> Floats:
+    def numbers(self, positions: Floats) -> Floats:
         """Return the parameter's numbers at positions."""
-        numbers = self.low + self.span * places
+        numbers = self.low + self.span * positions
         return np.asarray(np.exp(numbers) if self.logarithmic else numbers)
 
 

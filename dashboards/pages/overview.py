@@ -110,7 +110,7 @@ def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
 
 def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
     kinds = ("seed", "crf", "refined", "segmenter")
-    head = ["run", "status", "method", "data set", "split", "n", "classes"]
+    head = ["run", "status", "method", "data set", "split", "images scored", "classes"]
     head += [f"{name} mIoU %" for name in ("seed", "CRF", "refined", "segmenter")]
     head += ["random seed", "started", "seconds", "images"]
     rows = []
@@ -222,8 +222,9 @@ def _boards(runs: Sequence[RunRecord]) -> list[Table]:
         of_papers = any(cell.pill == "good" for row in rows for cell in row)
         has_papers = has_papers or of_papers
         caption = (
-            f"Leaderboard on {_data_sets(group)}: mIoU %; the run with the best seed of each "
-            "method, with its tuning split as train and its held-out split as val"
+            f"Leaderboard on {_data_sets(group)}: mIoU %; for each method, the run whose seed "
+            "masks have the highest mIoU, with its tuning split as train and its held-out "
+            "split as val"
         )
         tables.append(_board(caption, [*rows, *(published if of_papers else [])]))
     if not has_papers:
@@ -299,7 +300,7 @@ def _fraction(value: float | None) -> float | None:
 
 
 def _best(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return the run with the best seed of each method, best first."""
+    """Return, for each method, the run whose seed masks have the highest mIoU, best first."""
     best: dict[str, RunRecord] = {}
     for run in sorted(runs, key=_seed_score, reverse=True):
         best.setdefault(run.method, run)

@@ -28,7 +28,7 @@ class PSDPMConfig(Options):
     similarity: Literal["cosine", "softmax", "area"] = option(
         "cosine",
         "Similarity of positions; cosine: rectified cosine over its sum (Eq. 2); area: rectified "
-        "cosine over the area (COCO code); softmax: of products (VOC code, there on features).",
+        "cosine over the area (COCO code); softmax: softmax of products (VOC code, on features).",
     )
     position: Literal["4d", "2d", "none"] = option(
         "4d",

@@ -272,7 +272,9 @@ class SSC(Method):
     def extend(self, network: Classifier) -> None:
         s = self.settings
         if bool(s.compared_backbone) != bool(s.compared_weights):
-            raise InputError("set ssc.compared_backbone and ssc.compared_weights together")
+            fields = ["ssc.compared_backbone", "ssc.compared_weights"]
+            given, lacking = fields if s.compared_backbone else reversed(fields)
+            raise InputError(f"{given} is set without {lacking}; set both or neither")
         if s.vgg and s.compared_backbone:
             raise InputError("images are compared by ssc.vgg or ssc.compared_backbone; set one")
         if s.perceptual:

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..records.progress_file import progress_display
 from ..records.result_id import RefinementName
 from ..storage.store import Store, open_store
-from ..tuning.spaces import Space, plain_space, space_from
+from ..tuning.spaces import Space, space_from, space_in_file_form
 from .results import Comparison, Frame, RunResult, SweepResult, frame_of, store_at
 
 Kind = TypeVar("Kind", bound=ExperimentOptions)
@@ -240,7 +240,7 @@ def sweep(
     if isinstance(space, str):
         own["space"] = space
     options, store = _options(SweepOptions, own, choices)
-    described = plain_space(values) if values else space
+    described = space_in_file_form(values) if values else space
     call = _call("sweep", method, {"space": described, **own, **choices})
     scored = sweep_commands.scored_sweep(options, store, call, _say(options), values)
     return SweepResult(store, scored.record, scored.untuned, scored.best)
@@ -255,17 +255,17 @@ def _options(
     if "log" in given:
         given["log"] = (given["log"],) if isinstance(given["log"], str) else tuple(given["log"])
     changes = choices.get("changes", {})
-    given["set"] = tuple(f"{field}={_plain(value)!r}" for field, value in changes.items())
+    given["set"] = tuple(f"{field}={_without_arrays(value)!r}" for field, value in changes.items())
     options = resolve.with_absolute_paths(kind(**own, **given))
     return options, open_store(options.store)
 
 
-def _plain(value: Any) -> object:
+def _without_arrays(value: Any) -> object:
     """Return a value as `--set` and a record can hold it: numbers, texts, and lists of them."""
     if hasattr(value, "tolist"):  # of NumPy
         value = value.tolist()
     if isinstance(value, list | tuple | range):
-        return [_plain(inner) for inner in value]
+        return [_without_arrays(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -277,7 +277,7 @@ def _checked(space: Mapping[str, object]) -> Space:
     """
     if not space:
         raise InputError("the space is empty; give values to try by dotted field")
-    return space_from({field: _plain(given) for field, given in space.items()})
+    return space_from({field: _without_arrays(given) for field, given in space.items()})
 
 
 def _call(function: str, first: object, arguments: Mapping[str, object]) -> str:

@@ -382,7 +382,7 @@ def sweep(
     if space is None:
         title, space = chosen_space(options, base.localizer_name)
     else:
-        title = f"own-{digest([*spaces.plain_space(space).items()])[:8]}"
+        title = f"own-{digest([*spaces.space_in_file_form(space).items()])[:8]}"
     return title, Sweep(
         base=base,
         bases=combinations(options, store, space),

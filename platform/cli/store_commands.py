@@ -255,13 +255,11 @@ def _check_machine(store: Store, printer: Printer) -> None:
     from ..models.backbones import BACKBONES
     from ..records.schema import machine
 
-    storage = store.storage
-    folder = "" if str(store) == str(storage.local_folder) else f" in {storage.local_folder}"
     rows = [
         ("machine", machine()),
         ("packages", ", ".join(f"{name} {version}" for name, version in versions().items())),
         ("backbones", f"{', '.join(BACKBONES)}, or timm:NAME for a network of timm"),
-        ("store", f"{store}, {storage.free_bytes() / 1e9:.0f} GB free{folder}"),
+        ("store", f"{store}, {store.storage.free_space()}"),
         ("data sets", ", ".join(registry.names(store)) or "none yet"),
         *(("quarantine", fault) for fault in store.faults()),
     ]

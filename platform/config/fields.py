@@ -221,7 +221,7 @@ def resolved(config: T, gpu: bool) -> T:
     return replaced(config, changes) if changes else config
 
 
-def fingerprint(config: Options) -> dict[str, Any]:
+def values_in_key(config: Options) -> dict[str, Any]:
     """Return the values, by dotted name, with which a configuration enters the key of a stage.
 
     A file enters by the hash of its content; an option with `machine` does not enter, and
@@ -231,6 +231,7 @@ def fingerprint(config: Options) -> dict[str, Any]:
 
     Raises:
         InputError: a file is missing.
+        RuntimeError: a value is `auto`.
     """
     out = {}
     for name, value, field in walk(config):
@@ -238,21 +239,37 @@ def fingerprint(config: Options) -> dict[str, Any]:
         assert rule is not None
         if rule.machine:
             continue
-        assert not rule.auto or value != AUTO, f"{name} is {AUTO!r}, which may not enter a key"
+        if rule.auto and value == AUTO:
+            raise RuntimeError(
+                f"{name} is {AUTO!r}, which may not enter a key; call `resolved` first"
+            )
         if rule.added and value == (rule.auto[1] if rule.auto else field.default):
             continue
         if rule.file and value:
             if not Path(value).is_file():
-                raise InputError(f"there is no weight file {value}")
+                raise InputError(
+                    f"there is no weight file {value}, which the field {name} names; correct the "
+                    "path"
+                )
             value = _content(value)
         out[name] = value
     return out
 
 
+def file_states(config: Options) -> tuple[tuple[int, int] | None, ...]:
+    """Return size and time of change of each file that a configuration names; None if missing."""
+    paths = [v for _, v, field in walk(config) if v and (rule := rule_of(field)) and rule.file]
+    return tuple(_state(path) if Path(path).is_file() else None for path in paths)
+
+
+def _state(path: str) -> tuple[int, int]:
+    stat = Path(path).stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _content(path: str) -> str:
     """Return the SHA-256 of a file, which is hashed again only after a change."""
-    stat = Path(path).stat()
-    return _hashed(path, stat.st_size, stat.st_mtime_ns)
+    return _hashed(path, *_state(path))
 
 
 @functools.lru_cache(maxsize=64)

@@ -83,7 +83,7 @@ class Rule:
             return {**schema, "max_length": MOST_CHARACTERS}  # also refuses invalid Unicode
         if kind in INNER:
             return {**schema, "schema": self._restricted(schema["schema"])}
-        if kind == "tuple" and _plain(schema["items_schema"]):
+        if kind == "tuple" and _of_one_type(schema["items_schema"]):
             items = [self._restricted(item) for item in schema["items_schema"]]
             restricted = {**schema, "items_schema": items}
             if "variadic_item_index" in schema:
@@ -97,7 +97,7 @@ class Rule:
         return schema
 
 
-def _plain(schemas: Sequence[Any]) -> bool:
+def _of_one_type(schemas: Sequence[Any]) -> bool:
     """Return whether all values in a tuple are of one type, numbers or texts."""
     kinds = {schema["type"] for schema in schemas}
     return len(kinds) == 1 and kinds <= {*NUMBERS, "str"}

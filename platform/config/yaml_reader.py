@@ -89,7 +89,7 @@ for kind, pattern in WORDS.items():
     _Loader.add_implicit_resolver(PREFIX + kind, re.compile(f"(?:{pattern})\\Z"), None)
 
 
-def plain(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Return whether a word is read as a text."""
     return not any(re.fullmatch(pattern, text) for pattern in WORDS.values())
 
@@ -109,7 +109,7 @@ def read(path: Path) -> dict[str, Entry]:
         if path.resolve() in seen:
             raise InputError(f"{fields[EXTENDS].place}: extends leads back to {path}; remove it")
         if len(seen) == DEEPEST:
-            raise InputError(f"{path}: more than {DEEPEST} files extend each other")
+            raise InputError(f"{path}: more than {DEEPEST} files extend each other; merge some")
         seen.append(path.resolve())
         own = _parsed(path)
         inherited = {k: e for k, e in fields.items() if k != EXTENDS}
@@ -191,8 +191,8 @@ def _entries(node: yaml.MappingNode, prefix: str, path: Path) -> Iterator[tuple[
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or key.tag != f"{PREFIX}str":
-            shown = quoted(key.value) if isinstance(key, yaml.ScalarNode) else "a list or group"
-            raise _RefusedError(line, f"the name of a field is {shown}; it must be a text")
+            name_text = quoted(key.value) if isinstance(key, yaml.ScalarNode) else "a list or group"
+            raise _RefusedError(line, f"the name of a field is {name_text}; it must be a text")
         name = f"{prefix}{key.value}"
         if isinstance(value, yaml.MappingNode):
             yield from _entries(value, f"{name}.", path)

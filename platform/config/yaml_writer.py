@@ -13,7 +13,7 @@ import yaml
 from .experiment import Experiment
 from .fields import Options, fields_of
 from .rules import choices_of, requirement, rule_of
-from .yaml_reader import plain
+from .yaml_reader import is_text
 
 EXPERIMENT_FILE = "experiment.yaml"
 """Name of the experiment file in the record of a run or sweep."""
@@ -87,7 +87,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, int | float):  # YAML 1.1 reads no number from 1e-05
         return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
     text = str(value)
-    if PLAIN.fullmatch(text) and plain(text):
+    if PLAIN.fullmatch(text) and is_text(text):
         return text
     quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
     return quoted.strip()

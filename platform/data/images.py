@@ -30,7 +30,7 @@ _KINDS = (
     (b"MM\0*", "a TIFF; convert it to PNG"),
     (b"BM", "a BMP; convert it to PNG"),
     (b"version https://git-lfs", "a pointer of Git LFS; fetch the file with git lfs pull"),
-    (b"<", "a page of HTML or XML, no image"),
+    (b"<", "a page of HTML or XML, no image; replace the file"),
 )
 """What a file of other formats begins with, and what it is."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
@@ -53,7 +53,7 @@ def open_image(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{name} claims more than {MAX_PIXELS} pixels, the most allowed"
+            f"{name} claims more than {MAX_PIXELS} pixels, the most allowed; reduce the image"
         ) from error
     except _BROKEN as error:
         raise InputError(
@@ -66,16 +66,17 @@ def open_image(data: bytes, name: str, formats: tuple[str, ...]) -> Image.Image:
 
 
 def _kind(data: bytes, formats: tuple[str, ...]) -> str:
-    """Return words that say what an unreadable file is, as far as its first bytes tell."""
+    """Return what an unreadable file is, as far as its first bytes tell, and what to do."""
     if not data:
-        return ": it is empty"
+        return ": it is empty; replace the file"
     if data.startswith(b"\xff\xd8") and "JPEG" not in formats:
         return ": it is a JPEG, whose compression changes values; save it anew as PNG"
     if data[4:8] == b"ftyp":
         return ": it is a HEIC or AVIF image; convert it to PNG"
     if data[:4] + data[8:12] == b"RIFFWEBP":
         return ": it is a WebP image; convert it to PNG"
-    return next((f": it is {kind}" for start, kind in _KINDS if data.startswith(start)), "")
+    kinds = (f": it is {kind}" for start, kind in _KINDS if data.startswith(start))
+    return next(kinds, "; replace the file")
 
 
 def channel_bits(png: bytes) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from ..config.fields import Options, fingerprint
+from ..config.fields import Options, values_in_key
 from ..errors import InputError
 from ..models.backbones import Backbone
 from ..models.classifier import Classifier
@@ -99,20 +99,21 @@ class Method(Learner):
 
     def training_settings(self) -> dict[str, object]:
         """Return the values of the options that training reads, by name."""
-        values = fingerprint(self.settings)
+        values = values_in_key(self.settings)
         read = {name: value for name, value in values.items() if name not in self.inference_options}
         return {**read, **self.code_settings()}
 
     def backbone_settings(self, backbone: str) -> dict[str, object]:
-        """Return what training has done otherwise with a backbone since some version, by name.
+        """Return settings that tell a network from one trained by an earlier version, by name.
 
-        It enters the key of the network, so that a network of an earlier version is trained anew.
+        They hold for trainings with this backbone, and enter the key of the network, so that a
+        network of an earlier version is trained anew.
         """
         return {}
 
     def localizer_settings(self) -> dict[str, object]:
         """Return all values that `localize` may depend on beside the network, by name."""
-        return {**fingerprint(self.settings), **self.revision_settings()}
+        return {**values_in_key(self.settings), **self.revision_settings()}
 
     def inference_network_settings(self) -> dict[str, object]:
         """Return the values of `inference_options` that change the network itself at inference.
@@ -256,7 +257,7 @@ class CLIPMethod(Method):
 
     def refine_settings(self) -> dict[str, object]:
         """Return what `refine` depends on beside its arguments, by name."""
-        values = fingerprint(self.settings)
+        values = values_in_key(self.settings)
         return {**{n: values[n] for n in self.refine_options}, **self.revision_settings()}
 
     def network(self, classes: int, backbone: Backbone, frozen_stages: int = 0) -> Classifier:

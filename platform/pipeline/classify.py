@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..config.fields import fingerprint
+from ..config.fields import values_in_key
 from ..errors import AheadError, InputError
 from ..method import Method
 from ..ray_runtime import cluster
@@ -58,8 +58,8 @@ def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
                 **trained.training_settings(),
                 **trained.backbone_settings(e.network.backbone),
             },
-            "network": fingerprint(e.network),
-            "training": fingerprint(e.training),
+            "network": values_in_key(e.network),
+            "training": values_in_key(e.training),
             **e.training.workers_key,
             "seed": e.seed,
         },

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..config.experiment import Experiment, Views
 from ..config.slices.network import Network
@@ -29,12 +29,15 @@ from ..storage.store import Store
 from .checks.splits import check_masks, mask_counts
 from .checks.trainings import check_files
 
+PlanKey: TypeAlias = tuple[str, tuple[tuple[int, int] | None, ...]]
+"""An experiment as text, and the states of its files (`fields.file_states`)."""
+
 
 class Catalog:
     """The data sets, the imports and the kind of machine that plans depend on.
 
-    Each data set and import is looked up once. A command makes one catalog, so that all its plans
-    see the same store.
+    Each data set and import is looked up once, and each experiment is planned once. A command makes
+    one catalog, so that all its plans see the same store.
 
     Args:
         store: store of the data sets and imports.
@@ -48,6 +51,12 @@ class Catalog:
         self._slices: dict[tuple[str, str], Sequence[Slice]] = {}
         self._answers: dict[tuple[str, str, str], bool] = {}
         self._ids: dict[tuple[str, str], Sequence[str]] = {}
+        self.plans: dict[PlanKey, Any] = {}
+        """The plans of `planner.plan`, the most recently used one last."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process has: everything but the plans."""
+        return {**vars(self), "plans": {}}
 
     @classmethod
     def of(cls, store: Store) -> Catalog:

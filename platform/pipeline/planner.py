@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..config.experiment import Experiment
-from ..config.fields import replaced, resolved
+from ..config.fields import file_states, replaced, resolved
 from ..errors import InputError
 from ..method import (
     CLIPMethod,
@@ -29,16 +29,28 @@ from .prototypes import steps as prototype_steps
 from .prototypes.steps import BySplit
 from .refiners.base import Refined
 from .refiners.registry import REFINERS
-from .refiners.seeds import Seeds, unchosen_thresholds
+from .refiners.seeds import SeedMaps, unchosen_thresholds
+
+MOST_KEPT = 2_048
+"""Most plans that a catalog keeps, at about 50 kB each; the least recently used one is dropped."""
 
 
 def plan(experiment: Experiment, catalog: Catalog) -> Plan:
-    """Plan an experiment; the same experiment and catalog give the same plan.
+    """Return the plan of an experiment, which the catalog keeps for the next call.
+
+    The same experiment and catalog give the same plan, as long as no weight file changes.
 
     Raises:
         InputError: the experiment does not fit its data set, its baseline or its imports.
     """
-    return _Planner(resolved(experiment, catalog.gpu), catalog).plan()
+    key = (repr(experiment), file_states(experiment))
+    planned: Plan | None = catalog.plans.pop(key, None)
+    if planned is None:
+        planned = _Planner(resolved(experiment, catalog.gpu), catalog).plan()
+    catalog.plans[key] = planned
+    if len(catalog.plans) > MOST_KEPT:
+        del catalog.plans[next(iter(catalog.plans))]
+    return planned
 
 
 @dataclass
@@ -323,13 +335,13 @@ class _Planner:
                 self._segment(self.final, labels[split], split)
             return
         own = id in self._own_background()
-        seeds = Seeds(id=id, maps=self.maps[id], scored=self._first(self.scores[id]), own=own)
+        seeds = SeedMaps(id=id, maps=self.maps[id], scored=self._first(self.scores[id]), own=own)
         refined = self.refiner.refine(seeds)
         if refined:
             self._keep(refined)
         if refined and refined.maps:
             scored = self._first(refined.scores)
-            seeds = Seeds(id=refined.id, maps=refined.maps, scored=scored, own=refined.unchosen)
+            seeds = SeedMaps(id=refined.id, maps=refined.maps, scored=scored, own=refined.unchosen)
         if e.refine.kind != "masks" and not (refined and refined.labels):
             self._label_unscored(seeds)
         if e.segment.network:
@@ -341,7 +353,7 @@ class _Planner:
         """Return the stage of the first scored split, if a split is scored."""
         return next(iter(stages.values()), None)
 
-    def _label_unscored(self, seeds: Seeds) -> None:
+    def _label_unscored(self, seeds: SeedMaps) -> None:
         """Plan the labels of the splits that are not scored; scores come from the class maps."""
         unscored = self.context.unscored_splits
         if unscored:

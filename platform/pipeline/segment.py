@@ -6,7 +6,7 @@ import dataclasses
 from functools import partial
 from typing import Any
 
-from ..config.fields import fingerprint
+from ..config.fields import values_in_key
 from ..config.slices.network import Network
 from ..config.slices.training import Training
 from ..errors import InputError
@@ -87,11 +87,11 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         name="segmenter",
         version=1,
         config={
-            "network": {"kind": e.segment.network, **fingerprint(network)},
+            "network": {"kind": e.segment.network, **values_in_key(network)},
             "stride": e.segment.stride,
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
-            "training": fingerprint(schedule),
+            "training": values_in_key(schedule),
             **schedule.workers_key,
             "seed": e.seed,
         },

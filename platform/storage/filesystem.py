@@ -81,7 +81,9 @@ def check_writable(folder: Path) -> None:
             folder = folder.parent
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror})") from error
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); choose another folder"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -204,6 +204,10 @@ class Storage(ABC):
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
+    def free_space(self) -> str:
+        """Return the free space in words, for people."""
+        return f"{self.free_bytes() / 1e9:.0f} GB free"
+
 
 @dataclass(frozen=True)
 class Location:

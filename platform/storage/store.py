@@ -55,6 +55,14 @@ def open_store(where: str | Path) -> Store:
     return store
 
 
+def store_on_disk(where: str) -> Store | None:
+    """Return the store at a folder; None at an address, to which a request may take seconds.
+
+    The folder need not exist, and is not checked.
+    """
+    return None if filesystem.is_address(where) else Store(Path(where).expanduser())
+
+
 def _check_layout(store: Store) -> None:
     """Check that the root is a store or an empty folder; raises InputError if it is not."""
     above = store.storage.local_folder

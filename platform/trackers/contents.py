@@ -130,6 +130,6 @@ def stage_names(record: RunRecord) -> dict[str, StageRecord]:
     """
     out: dict[str, StageRecord] = {}
     for stage in record.stages:
-        alike = sum(s.stage == stage.stage for s in out.values())
-        out[f"{stage.stage}-{alike + 1}" if alike else stage.stage] = stage
+        earlier = sum(s.stage == stage.stage for s in out.values())
+        out[f"{stage.stage}-{earlier + 1}" if earlier else stage.stage] = stage
     return out

@@ -40,7 +40,7 @@ class TensorBoardTracker(Tracker):
         path = Path(self.address, run.sweep, number) if run.sweep else Path(self.address, run.name)
         shutil.rmtree(path, ignore_errors=True)
         self.writer = SummaryWriter(str(path))
-        values = {name: _plain(value) for name, value in run.fields.items()}
+        values = {name: _hyperparameter(value) for name, value in run.fields.items()}
         summaries = hparams(values, {OBJECTIVE: None})  # type: ignore[no-untyped-call]
         for summary in summaries:
             self.writer.file_writer.add_summary(summary)
@@ -66,7 +66,7 @@ class TensorBoardTracker(Tracker):
         self.writer.close()
 
 
-def _plain(value: object) -> bool | int | float | str:
+def _hyperparameter(value: object) -> bool | int | float | str:
     """Return a value as TensorBoard's hyperparameters hold it."""
     return value if isinstance(value, bool | int | float | str) else json.dumps(value)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from ..config.experiment import Experiment
-from ..config.fields import fingerprint, replaced, resolved, walk
+from ..config.fields import replaced, resolved, values_in_key, walk
 from ..config.limits import LIMITS, SchedulerName
 from ..errors import InputError
 from ..pipeline.plan import Plan
@@ -35,7 +35,7 @@ from .search import (
     most_points,
     trial_count,
 )
-from .spaces import COMBINATION, Domain, plain_space, space_from
+from .spaces import COMBINATION, Domain, space_from, space_in_file_form
 from .spaces.checks import check_changeable, check_space
 from .spaces.domains import domains_by_field, listed_values
 
@@ -57,7 +57,7 @@ class Sweep:
     Attributes:
         base: the untuned experiment.
         space: domain by full name of the field, e.g. `segment.training.lr`; lists, Ray Tune's
-            objects and plain forms become domains (`spaces.space_from`).
+            objects and file forms become domains (`spaces.space_from`).
         trials: number of points; 0 for the whole grid, or `search.DEFAULT_POINTS` of a space with
             continuous fields; with a budget the largest number, see `search.most_points`.
         split: split on which the objective is measured.
@@ -113,10 +113,14 @@ class Sweep:
             parse_budget(self.budget)
         if self.kind in ONE_OBJECTIVE and len(self.objectives) > 1:
             raise InputError(
-                f"--search {self.kind} takes one of --objectives; choose another --search"
+                f"--search {self.kind} takes one objective, but --objectives names "
+                f"{len(self.objectives)}; name one, or choose another --search"
             )
         if lacking := {*map(str, listed_values(self.space, COMBINATION))} - set(self.bases):
-            raise InputError(f"no experiment is given for the combinations {sorted(lacking)}")
+            raise InputError(
+                f"no experiment is given for the combinations {sorted(lacking)}; add one for each "
+                "to bases"
+            )
         check_space(self.space, self.bases.values() or [self.base])
         if not self.listed_points:
             check_search(self.kind, self.space, self.most_points)
@@ -231,10 +235,12 @@ class Sweep:
         chosen += ["shuffled"] if self.is_shuffled else []
         return digest(
             {
-                "base": fingerprint(resolved(self.base, gpu)),
-                "bases": {w: fingerprint(resolved(e, gpu)) for w, e in self.bases.items()},
+                "base": values_in_key(resolved(self.base, gpu)),
+                "bases": {w: values_in_key(resolved(e, gpu)) for w, e in self.bases.items()},
                 "trial": base.digest,
-                "space": [*plain_space(self.space).items()],  # their order numbers the points
+                "space": [
+                    *space_in_file_form(self.space).items()
+                ],  # their order numbers the points
                 "listed": self.listed_points,
                 "points": [self.count, *chosen],
                 "repeats": self.repeats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config.yaml_writer import experiment_file, value_text
-from .spaces import Computed, plain_space
+from .spaces import Computed, space_in_file_form
 from .spaces.reading import COMPUTED
 from .sweep import Sweep
 
@@ -46,5 +46,5 @@ def _space_lines(sweep: Sweep) -> list[str]:
         if any(isinstance(domain, Computed) for domain in domains):
             comment = f"  # A function computes {field}: give the space with --space FILE.py."
             return [comment, "  space:", f"    {field}: {{{COMPUTED}: [FILE.py]}}"]
-    forms = plain_space(sweep.space)
+    forms = space_in_file_form(sweep.space)
     return ["  space:", *(f"    {name}: {value_text(form)}" for name, form in forms.items())]

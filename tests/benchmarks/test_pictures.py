@@ -32,7 +32,7 @@ def test_pictures_have_the_statistics_of_photographs(seed):
     assert CORNERS[0] <= corners(decoded) <= CORNERS[1]
 
 
-def test_noise_has_not():
+def test_noise_has_more_corners_and_bytes_than_photographs():
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     assert corners(noise) > 8 * CORNERS[1]
     assert len(jpeg(noise)) > FILE_BYTES[1]

@@ -70,6 +70,32 @@ def test_bash_completes_names_of_methods_and_in_the_store(
     assert completed("wsss", "run", "cam", "--store", "s3://b", "--data", "") == []
 
 
+def test_nothing_of_a_bucket_is_offered_and_no_client_is_loaded(tmp_path: Path) -> None:
+    """A folder of the same name as the address is no store, and a client takes seconds."""
+    for store in ("mine", "s3:/bucket"):
+        (tmp_path / store / "runs" / "first").mkdir(parents=True)
+        (tmp_path / store / "runs" / "first" / "run.json").touch()
+        (tmp_path / store / "runs" / "without-a-record").mkdir()
+    code = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from wsss.platform.cli.options import completions\n"
+        "for store in ('mine', 's3://bucket', 'none'):\n"
+        "    context = {'store': SimpleNamespace(raw=store)}\n"
+        "    print(completions.runs(context), completions.data_sets(context))\n"
+        "print({'botocore', 'pyarrow', 'numpy', 'pydantic', 'ray'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["['first'] []", "[] []", "[] []", "set()"]
+
+
 @needs_bash
 def test_bash_completes_experiment_files(
     completed: Callable[..., list[str]], tmp_path: Path

@@ -166,4 +166,4 @@ def test_a_search_space_of_the_user_may_have_any_name(here: Path) -> None:
     assert isinstance(options, SweepOptions)
     options = resolve.with_absolute_paths(options)
     title, space = spaces.find_space("lpcam", options.space)
-    assert (title, spaces.plain_space(space)) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})
+    assert (title, spaces.space_in_file_form(space)) == ("my-spaces-a-b", {"lpcam.tau": [0.1]})

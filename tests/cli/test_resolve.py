@@ -134,7 +134,10 @@ def test_paths_may_name_their_split(values: list[str], paths: dict[str, str]) ->
     [
         (["/a", "/b"], "--images has two paths of all splits; write SPLIT=PATH for each"),
         (["val=/a", "val=/b"], "--images has two paths of the split val; write SPLIT=PATH"),
-        (["/a", "val=/b"], "--images has a path of all splits and others; write SPLIT=PATH"),
+        (
+            ["/a", "val=/b"],
+            "--images has one path for all splits and a path for one split; write SPLIT",
+        ),
     ],
 )
 def test_paths_of_one_split_are_refused_when_there_are_two(values: list[str], message: str) -> None:

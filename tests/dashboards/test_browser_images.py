@@ -94,7 +94,7 @@ def test_switching_a_class_off_leaves_the_other_classes(tmp_path: Path, browser:
         assert (pixels(page)[..., 3] > 0).tolist() == (np.array(png) > 0).tolist()
 
 
-def test_images_are_ordered_filtered_and_opened_by_keyboard(report: Path, browser: Any) -> None:
+def test_images_are_ordered_and_filtered(report: Path, browser: Any) -> None:
     with visit(browser, (report / "images.run-0.html").as_uri()) as (page, _):
         until(page, "document.querySelectorAll('.card .scores').length === 20")
         assert page.get_by_label("Order").input_value() == "worst"
@@ -121,6 +121,13 @@ def test_images_are_ordered_filtered_and_opened_by_keyboard(report: Path, browse
         texts = page.locator(".card").all_inner_texts()
         assert texts
         assert all(name in text for text in texts)
+
+
+def test_an_image_is_opened_and_changed_by_keyboard(report: Path, browser: Any) -> None:
+    with visit(browser, (report / "images.run-0.html").as_uri()) as (page, _):
+        until(page, "document.querySelectorAll('.card .scores').length === 20")
+        page.get_by_label("Scores of").select_option(label="LPCAM")
+        until(page, "document.querySelectorAll('.card .scores').length === 20")
         page.locator(".card .open").first.focus()
         page.keyboard.press("Enter")
         until(page, "document.getElementById('viewer').open")

@@ -148,7 +148,7 @@ def test_runs_on_unlike_data_stand_in_different_leaderboards(store: Store) -> No
         name: [k for k, board in enumerate(boards) if f"run.{name}.html" in board]
         for name in ("run-0", "one", "two", "three")
     }
-    assert all(len(found) == 1 for found in holders.values())
+    assert all(len(tables) == 1 for tables in holders.values())
     assert holders["one"] == holders["two"]
     assert len({holders[name][0] for name in ("run-0", "one", "three")}) == 3
     assert len(boards) == 4  # three groups, and the papers

@@ -51,14 +51,16 @@ FULL = (
 )
 
 
-def test_killed_workers_of_every_stage(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_killed_workers_of_every_stage_change_no_result(
+    job: Job, undisturbed: dict[str, Any]
+) -> None:
     job.run(DATA, WORKERS[:1])
     job.run(CHAIN, [*WORKERS[1:], SLICED])
     assert job.result() == undisturbed
     assert job.tidy()
 
 
-def test_a_killed_worker_of_superpixels(job: Job, tmp_path: Path) -> None:
+def test_a_killed_worker_of_superpixels_changes_no_result(job: Job, tmp_path: Path) -> None:
     """SSC needs superpixels; the method of the chain does not."""
     changes = ("training.epochs=1", "training.batch_size=8", "views.scales=(1.0,)")
     words = ("run", "ssc", "--quiet", *(w for change in changes for w in ("--set", change)))
@@ -74,7 +76,7 @@ def test_a_killed_worker_of_superpixels(job: Job, tmp_path: Path) -> None:
     assert job.tidy()
 
 
-def test_a_killed_driver(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_a_killed_driver_changes_no_result(job: Job, undisturbed: dict[str, Any]) -> None:
     job.run(DATA)
     for fault in DRIVER:
         code, output = job.call(CHAIN, [fault, SLICED])
@@ -86,7 +88,9 @@ def test_a_killed_driver(job: Job, undisturbed: dict[str, Any]) -> None:
     assert job.tidy()
 
 
-def test_a_full_disk(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_a_full_disk_ends_a_command_and_changes_no_result(
+    job: Job, undisturbed: dict[str, Any]
+) -> None:
     job.run(DATA)
     for fault in FULL:
         code, output = job.call(CHAIN, [fault])
@@ -106,7 +110,7 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def test_damaged_files(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_damaged_files_are_computed_again_or_refused(job: Job, undisturbed: dict[str, Any]) -> None:
     """One file of each stage is damaged, once a manifest; only a user can make shards again."""
     job.run(DATA)
     job.run(CHAIN)
@@ -127,7 +131,9 @@ def test_damaged_files(job: Job, undisturbed: dict[str, Any]) -> None:
     assert job.result() == undisturbed
 
 
-def test_a_damaged_checkpoint(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_a_training_with_a_damaged_checkpoint_begins_again(
+    job: Job, undisturbed: dict[str, Any]
+) -> None:
     job.run(DATA)
     fault = Fault("platform.stages.training.trainer:Trainer.advance", call=5, act="driver")
     job.call(CHAIN, [fault])
@@ -139,7 +145,9 @@ def test_a_damaged_checkpoint(job: Job, undisturbed: dict[str, Any]) -> None:
     assert job.tidy()
 
 
-def test_two_drivers_on_one_store(job: Job, undisturbed: dict[str, Any]) -> None:
+def test_two_drivers_on_one_store_compute_each_stage_once(
+    job: Job, undisturbed: dict[str, Any]
+) -> None:
     job.run(DATA)
     both = [job.start((*CHAIN, "--name", name)) for name in ("one", "two")]
     for process in both:

@@ -64,7 +64,9 @@ def test_three_nodes_equal_one(job: Job, undisturbed: dict[str, Any], cluster: S
     assert job.tidy()
 
 
-def test_nodes_that_die(job: Job, undisturbed: dict[str, Any], cluster: Start) -> None:
+def test_nodes_that_die_change_no_result(
+    job: Job, undisturbed: dict[str, Any], cluster: Start
+) -> None:
     cluster(job, 5, NODES)
     job.run(DATA)
     job.run(CHAIN)
@@ -73,7 +75,7 @@ def test_nodes_that_die(job: Job, undisturbed: dict[str, Any], cluster: Start) -
     assert job.tidy()
 
 
-def test_a_driver_on_a_cluster_that_is_killed(
+def test_a_killed_driver_on_a_cluster_changes_no_result(
     job: Job, undisturbed: dict[str, Any], cluster: Start
 ) -> None:
     cluster(job, 3, ())

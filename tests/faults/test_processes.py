@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from disturbed import CHAIN, DATA, Job
+from limits import HANG
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * HANG)]
 
 SPARED = (
     "/monitor.py",

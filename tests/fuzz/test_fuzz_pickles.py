@@ -102,7 +102,7 @@ def with_arrays(content: Any) -> Any:
 @pytest.mark.parametrize("kind", FORMATS)
 @fuzz(20)
 @given(data=st.data())
-def test_other_content_is_read_or_refused(
+def test_altered_labels_in_pickles_are_read_or_refused(
     given_folder: Path, kind: str, data: st.DataObject
 ) -> None:
     content = data.draw(altered(with_lists(contents(kind))) | values)

@@ -147,7 +147,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", READERS)
 @fuzz(30)
 @given(data=st.data())
-def test_other_content_is_read_or_refused(
+def test_tables_with_altered_rows_are_read_or_refused(
     given_folder: Path, kind: str, data: st.DataObject
 ) -> None:
     """Columns have other types or are absent, values are out of range, rows are repeated."""

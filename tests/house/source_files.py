@@ -11,6 +11,7 @@ FOLDERS = ("platform", "methods", "tune_spaces", "dashboards")
 """The top folders of the package."""
 FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 """All Python files of the package."""
+FILES_AND_TESTS = [*FILES, *sorted((ROOT / "tests").rglob("*.py"))]
 
 
 def relative(path):

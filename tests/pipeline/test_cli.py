@@ -240,6 +240,15 @@ assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 """
 
 
+REFUSED = (
+    "nothing can be written into {}",
+    "run 'new' (0 of ",
+    "are missing) cannot be kept: ",
+    "sweep 'new' cannot be kept: ",
+)
+"""What is said of the commands that cannot write into the store, whose folder comes first."""
+
+
 def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
     wsss: Any, job: Any, tmp_path: Path, read_only: Any
 ) -> None:
@@ -275,17 +284,8 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
     assert "lpcam on val (n=16)" in compared[1]
     assert "nothing to do: the shards are already in the store" in data[1]
     assert "damaged" not in doctor[1]
-    for (_, out, err), sentence in zip(
-        refused,
-        (
-            f"nothing can be written into {root}",
-            "run 'new' (0 of ",
-            "are missing) cannot be kept: ",
-            "sweep 'new' cannot be kept: ",
-        ),
-        strict=True,
-    ):
-        assert sentence in err
+    for (_, out, err), sentence in zip(refused, REFUSED, strict=True):
+        assert sentence.format(root) in err
         assert len(err.splitlines()) == 1
         assert "page:" not in out
     assert sorted(root.rglob("*")) == before

@@ -19,7 +19,7 @@ from wsss.dashboards.content.gallery import (
     picture,
 )
 from wsss.platform.config.experiment import Experiment, Refine
-from wsss.platform.config.fields import fingerprint, resolved
+from wsss.platform.config.fields import resolved, values_in_key
 from wsss.platform.data.formats import label_maps, shards
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_mask, encode_png
@@ -166,7 +166,7 @@ def test_an_option_changes_the_key_of_the_result(
 
 
 def test_options_that_were_added_enter_no_key_at_their_defaults(job: Any) -> None:
-    values = fingerprint(resolved(job.experiment, gpu=False))
+    values = values_in_key(resolved(job.experiment, gpu=False))
     assert not [name for name in values if name.startswith(("refine.par.", "refine.segments."))]
 
 

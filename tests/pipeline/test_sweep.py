@@ -248,7 +248,9 @@ def test_combinations_are_whole_experiments(job: Any) -> None:
     assert present["network"] == 1
     assert missing["network"] == 0
     assert missing["labels"] + present["labels"] == 2  # one for cam, one for lpcam
-    with pytest.raises(InputError, match=r"no experiment is given for the combinations \['cam'\]"):
+    with pytest.raises(
+        InputError, match=r"no experiment is given for the combinations \['cam'\]; add"
+    ):
         Sweep(base=base, space=space, bases={"lpcam": base})
     with pytest.raises(InputError, match=r"unknown field 'lpcam.K'"):
         Sweep(base=base, space={**space, "lpcam.K": [2]}, bases=bases)

@@ -130,11 +130,11 @@ def by_holder(kind: str, folder: Path) -> None:
 
 def assert_equal(error: BaseException, kind: str) -> None:
     """Check that an error is what the worker raised, and keeps Ray's report as its cause."""
-    wanted = expected(kind)
-    assert type(error) is type(wanted)
-    assert str(error) == str(wanted)
+    original = expected(kind)
+    assert type(error) is type(original)
+    assert str(error) == str(original)
     for name in ("errno", "filename", "kind", "text"):
-        assert getattr(error, name, None) == getattr(wanted, name, None)
+        assert getattr(error, name, None) == getattr(original, name, None)
     assert error.__cause__ is not None
 
 

@@ -236,6 +236,14 @@ def folder(request, tmp_path):
     return open_store(where).storage.new_attempt("maps", "key")
 
 
+@torch.no_grad()
+def boundaries_of(network, row):
+    """Return the probability of a boundary at each position, from an image and its mirror image."""
+    image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
+    logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
+    return logits[0].sigmoid()
+
+
 @pytest.mark.parametrize(
     ("power", "background", "enlarging"),
     [(1.0, False, "irn"), (4.0, False, "stretch"), (1.5, True, "stretch")],
@@ -275,10 +283,7 @@ def test_the_walk_equals_that_of_each_image_alone(
     for row, m, out in zip(rows, maps, walked, strict=True):
         first = 0 if background else 1
         assert (out.id, out.classes) == (row["id"], m.classes[first:])
-        image = normalized(torch.from_numpy(decode_image(row["image"], row["id"]).copy())[None])
-        with torch.no_grad():
-            logits = (network(image) + network(image.flip(-1)).flip(-1)) / 2
-        edge = logits[0].sigmoid()
+        edge = boundaries_of(network, row)
         np.testing.assert_allclose(edges[row["id"]] / 255, edge.numpy(), atol=4e-3)
         expected = random_walk(torch.from_numpy(m.planes[first:]).float() ** power, edge, steps=32)
         if enlarging == "irn":

@@ -15,7 +15,7 @@ from wsss.platform.storage.object_store.storage import ObjectStorage
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def short_leases(monkeypatch):
     """Let leases be renewed and expire in a moment."""
     monkeypatch.setattr(lease, "BEAT", 0.1)
     monkeypatch.setattr(lease, "EXPIRY", 1.0)

@@ -13,7 +13,7 @@ from wsss.platform.storage.object_store import lease
 from wsss.platform.storage.object_store.storage import ObjectStorage
 
 
-def test_a_lease_is_taken_over_only_when_it_stays_unchanged(bucket, quick):
+def test_a_lease_is_taken_over_only_when_it_stays_unchanged(bucket, short_leases):
     storage = ObjectStorage(bucket)
     version = storage.create("locks/x", b"another-machine 1 x")
     stop = threading.Event()
@@ -41,7 +41,7 @@ def test_a_lease_is_taken_over_only_when_it_stays_unchanged(bucket, quick):
     assert not storage.exists("locks/x")
 
 
-def test_of_many_machines_one_takes_an_expired_lease(bucket, quick, tmp_path):
+def test_of_many_machines_one_takes_an_expired_lease(bucket, short_leases, tmp_path):
     storage, taken, failed = ObjectStorage(bucket), [], []
     storage.create("locks/x", b"another-machine 1 x")
     leases = [lease.Lease(storage.bucket, "locks/x") for _ in range(4)]
@@ -69,7 +69,7 @@ def test_of_many_machines_one_takes_an_expired_lease(bucket, quick, tmp_path):
     assert not storage.exists("locks/x")
 
 
-def test_a_holder_that_lost_its_lease_leaves_the_new_one_alone(bucket, quick):
+def test_a_holder_that_lost_its_lease_leaves_the_new_one_alone(bucket, short_leases):
     storage = ObjectStorage(bucket)
     with storage.lock("locks/x"):
         storage.write("locks/x", b"another-machine 1 x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
 
 import pytest
@@ -195,6 +196,13 @@ def test_a_storage_that_does_not_exist_yet_can_be_written(storage):
     storage.check_writable("artifacts", "runs/a")
     assert storage.names("") == []
     assert storage.free_bytes() > 0
+
+
+def test_free_space_names_the_folder_of_this_machine_where_it_is_not_the_root(storage):
+    space = storage.free_space()
+    assert re.match(r"\d+ GB free", space)
+    folder = str(storage.local_folder)
+    assert space.endswith(f" in {folder}") == (folder != storage.address())
 
 
 def test_a_folder_is_moved_to_quarantine_with_its_fault(storage):

@@ -117,7 +117,7 @@ def test_locks_of_different_names_are_independent(storage):
         assert storage.is_locked("locks/y")
 
 
-def test_only_one_thread_is_inside_a_lock(storage, quick):
+def test_only_one_thread_is_inside_a_lock(storage, short_leases):
     inside, most = 0, []
 
     def enter(number):

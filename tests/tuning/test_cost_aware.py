@@ -143,9 +143,9 @@ def test_the_logarithm_of_the_expected_improvement_is_that_of_its_integral(z):
         60 * max(1, 9 * (z > 0)),
     )
     oracle = np.log(3) + np.log(inner / scale) - z * z / 2 - np.log(2 * np.pi) / 2
-    found = log_expected_improvement(np.array([2 + 3 * z]), np.array([3.0]), 2.0)
-    assert found[0] == pytest.approx(oracle, rel=1e-6)
-    assert score(found[0], 20.0, 0.5) == pytest.approx(oracle - np.log(20) / 2, rel=1e-6)
+    improvement = log_expected_improvement(np.array([2 + 3 * z]), np.array([3.0]), 2.0)
+    assert improvement[0] == pytest.approx(oracle, rel=1e-6)
+    assert score(improvement[0], 20.0, 0.5) == pytest.approx(oracle - np.log(20) / 2, rel=1e-6)
 
 
 def test_a_search_shares_stages_that_cost_much():

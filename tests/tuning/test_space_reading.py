@@ -1,4 +1,4 @@
-"""Tests of the reading of search spaces: lists, Ray Tune's objects and plain forms."""
+"""Tests of the reading of search spaces: lists, Ray Tune's objects and file forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsss.platform.config.yaml_writer import value_text
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 from wsss.platform.tuning.search import FixedPoints
-from wsss.platform.tuning.spaces import plain_space, recorded, space_from
+from wsss.platform.tuning.spaces import recorded, space_from, space_in_file_form
 from wsss.platform.tuning.spaces.domains import Groups, Listed, Numbers
 from wsss.platform.tuning.sweep import Sweep, searcher
 from wsss.platform.tuning.sweep_file import sweep_section
@@ -54,8 +54,8 @@ PLAIN_GROUPS = [
 )
 def test_a_domain_and_its_plain_form_are_the_same(made, form, domain):
     read = space_from({"a.b": made})
-    assert plain_space(read) == {"a.b": form}
-    assert space_from(plain_space(read)) == read
+    assert space_in_file_form(read) == {"a.b": form}
+    assert space_from(space_in_file_form(read)) == read
     assert domain in (None, read["a.b"])
     text = yaml.safe_load(value_text(form))
     assert space_from({"a.b": text}) == read

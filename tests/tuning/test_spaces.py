@@ -24,8 +24,8 @@ from wsss.platform.tuning.spaces import (
     COMBINATION,
     Numbers,
     named,
-    plain_space,
     space_from,
+    space_in_file_form,
     spaces_of_method,
 )
 from wsss.platform.tuning.spaces.domains import domains_by_field
@@ -225,7 +225,7 @@ def test_a_rule_names_the_best_point_of_a_finished_sweep(tmp_path):
         tuner._by_rule(journal, record, by_rule(best="miou where seconds <= 0.5"), "")
     alone = Sweep(base=base, space=RATES, objectives=("recall", "miou"))
     assert alone.best == "recall"
-    with pytest.raises(InputError, match="cmaes takes one of --objectives"):
+    with pytest.raises(InputError, match="cmaes takes one objective, but --objectives names 2"):
         Sweep(base=base, space=RATES, trials=4, kind="cmaes", objectives=("miou", "recall"))
 
 
@@ -239,7 +239,7 @@ def test_a_space_may_be_a_file_of_the_user(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("taus = [k / 10 for k in range(1, 4)]\nSPACES = {'some': {'lpcam.tau': taus}}")
     title, space = spaces.find_space("lpcam", str(path))
-    assert (title, plain_space(space)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
+    assert (title, space_in_file_form(space)) == ("mine-some", {"lpcam.tau": [0.1, 0.2, 0.3]})
     assert spaces.find_space("lpcam", f"{path}:some")[0] == "mine-some"
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import StorageError
 from .kinds import default_store
 
 if TYPE_CHECKING:
     from cyclopts.completion import CompletionContext
+
+    from ...storage.store import Store
 
 
 def methods(context: CompletionContext) -> list[str]:
@@ -41,24 +45,44 @@ def presets(context: CompletionContext) -> list[str]:
 
 def data_sets(context: CompletionContext) -> list[str]:
     """Return the names of the data sets in the store."""
-    return sorted(path.stem for path in _root(context).glob("data/*.json"))
+    return _files(context, "data")
 
 
 def imports(context: CompletionContext) -> list[str]:
     """Return the names of the imports in the store."""
-    return sorted(path.stem for path in _root(context).glob("imports/*.json"))
+    return _files(context, "imports")
 
 
 def runs(context: CompletionContext) -> list[str]:
     """Return the names of the runs in the store."""
-    return sorted(path.parent.name for path in _root(context).glob("runs/*/run.json"))
+    return _folders(context, "runs", "run.json")
 
 
 def sweeps(context: CompletionContext) -> list[str]:
     """Return the names of the sweeps in the store."""
-    return sorted(path.parent.name for path in _root(context).glob("sweeps/*/sweep.json"))
+    return _folders(context, "sweeps", "sweep.json")
 
 
-def _root(context: CompletionContext) -> Path:
-    """Return the folder of the store; nothing is looked up in an object store."""
-    return Path(context["store"].raw or default_store()).expanduser()
+def _files(context: CompletionContext, folder: str) -> list[str]:
+    """Return the names of the JSON files in a folder of the store, without their suffix."""
+    store = _store(context)
+    with contextlib.suppress(StorageError):
+        names = store.storage.names(folder, ".json") if store else []
+        return [name.removesuffix(".json") for name in names]
+    return []
+
+
+def _folders(context: CompletionContext, folder: str, file: str) -> list[str]:
+    """Return the names of the subfolders that hold a file, in a folder of the store."""
+    store = _store(context)
+    with contextlib.suppress(StorageError):
+        files = store.storage.versions(folder, [file]) if store else {}
+        return sorted(name.split("/")[1] for name in files)
+    return []
+
+
+def _store(context: CompletionContext) -> Store | None:
+    """Return the store of a command on disk; nothing is looked up in an object store."""
+    from ...storage.store import store_on_disk
+
+    return store_on_disk(context["store"].raw or default_store())

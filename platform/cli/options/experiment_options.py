@@ -190,7 +190,7 @@ class Localized(OneRefinement, ExperimentOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seeds:
+class RandomSeeds:
     """Option of commands that repeat an experiment over random seeds."""
 
     seeds: Annotated[tuple[int, ...], number(REPEATS, "SEED", SEEDS, several=True)] = (0,)
@@ -261,7 +261,7 @@ class Trials:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Page, Picture, Seeds, Localized):
+class RunOptions(Page, Picture, RandomSeeds, Localized):
     """Options of `wsss run`."""
 
     about: ClassVar[str] = "Run an experiment: train, localize and score."
@@ -345,7 +345,7 @@ class FigureOptions(Trials, OneRefinement, ExperimentOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Picture, Seeds, SeveralRefinements, ExperimentOptions):
+class CompareOptions(Picture, RandomSeeds, SeveralRefinements, ExperimentOptions):
     """Options of `wsss compare`."""
 
     about: ClassVar[str] = "Run several methods or refinements and compare them in one table."
@@ -363,7 +363,7 @@ class CompareOptions(Picture, Seeds, SeveralRefinements, ExperimentOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblateOptions(Picture, Seeds, Localized):
+class AblateOptions(Picture, RandomSeeds, Localized):
     """Options of `wsss ablate`."""
 
     about: ClassVar[str] = "Measure what each component of a method adds to CAM."

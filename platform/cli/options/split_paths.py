@@ -35,5 +35,8 @@ def path_by_split(option: str, values: Sequence[str], default: str = "") -> dict
             raise InputError(f"{option} has two paths of {which}; write SPLIT=PATH for each")
         paths[split] = path
     if "" in paths and len(paths) > 1:
-        raise InputError(f"{option} has a path of all splits and others; write SPLIT=PATH for each")
+        raise InputError(
+            f"{option} has one path for all splits and a path for one split; write SPLIT=PATH for "
+            "each"
+        )
     return paths

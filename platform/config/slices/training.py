@@ -54,8 +54,8 @@ class Training(Options):
     )
     changes: tuple[str, ...] = option(
         (),
-        "Changes within the training: '4: lr=0.02, momentum=0.8' holds after 4 epochs; of lr, "
-        "head_factor, momentum, weight_decay, power and clip_norm.",
+        "Changes within the training: '4: lr=0.02, momentum=0.8' holds after 4 epochs. Only "
+        "lr, head_factor, momentum, weight_decay, power and clip_norm may change.",
         added=True,
     )
     resize: tuple[int, int] = option(
@@ -115,7 +115,7 @@ class Training(Options):
 
     @property
     def workers_key(self) -> dict[str, str]:
-        """What enters the keys of trainings on several workers, because their losses changed."""
+        """The key entry of trainings on several workers: losses are means over all workers."""
         return {} if self.workers == 1 else {"means": "over all workers"}
 
     @property

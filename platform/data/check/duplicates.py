@@ -81,7 +81,7 @@ def _should_differ(one: str, other: str, left: set[str], right: set[str]) -> boo
 
 
 def _without_repeats(
-    found: Sequence[Duplicates], splits: Mapping[str, Sequence[str]]
+    duplicates: Sequence[Duplicates], splits: Mapping[str, Sequence[str]]
 ) -> tuple[Duplicates, ...]:
     """Return the duplicates without those that a larger split repeats, such as train_aug's."""
 
@@ -91,11 +91,13 @@ def _without_repeats(
 
     def first_of_equals(k: int) -> bool:
         return not any(
-            a.count == found[k].count and contains(a, found[k]) and contains(found[k], a)
-            for a in found[:k]
+            a.count == duplicates[k].count
+            and contains(a, duplicates[k])
+            and contains(duplicates[k], a)
+            for a in duplicates[:k]
         )
 
-    kept = [found[k] for k in range(len(found)) if first_of_equals(k)]
+    kept = [duplicates[k] for k in range(len(duplicates)) if first_of_equals(k)]
     return tuple(
         a
         for a in kept

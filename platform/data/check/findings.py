@@ -77,10 +77,10 @@ def _reason(counts: Counts, name: str, share: float) -> str:
         advice = "say so with --label-base 1" if name == LABELS_FROM_1 else options
         return f"{_percent(share)} of the images would agree if {MEANINGS[name]}: {advice}"
     present = [str(value) for value, pixels in enumerate(counts.pixels) if pixels]
-    shown = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")
+    values = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")
     return (
-        f"the masks hold the values {shown}, where 0 is background, 255 is void and a class is its "
-        "number from 1: correct the labels, or say what the values stand for with --mask-values"
+        f"the masks hold the values {values}, where 0 is background, 255 is void and a class is "
+        "its number from 1: correct the labels, or say what the values stand for with --mask-values"
     )
 
 
@@ -174,12 +174,12 @@ def _absent(check: DatasetCheck, counts: Counts) -> Iterator[str]:
     """Yield sentences on the classes of a data set that a split lacks."""
     known = [n > 0 for n in check.whole.labelled]
     labelled = [n > 0 for n in counts.labelled]
-    shown = [n > 0 for n in counts.shown]
+    in_masks = [n > 0 for n in counts.shown]
     if any(labelled):
         absent = [k and not here for k, here in zip(known, labelled, strict=True)]
         yield from _named("no image is labelled", check.classes, absent)
     if counts.comparable:
-        unseen = [here and not seen for here, seen in zip(labelled, shown, strict=True)]
+        unseen = [here and not seen for here, seen in zip(labelled, in_masks, strict=True)]
         yield from _named("no mask has a pixel of", check.classes, unseen)
 
 

@@ -293,7 +293,7 @@ def slices(shards: Artifact, split: str) -> list[Slice]:
             rows = enumerate(parquet.row_group_sizes(file))
             out += [Slice(file, group, count) for group, count in rows]
     if not out:
-        raise InputError(f"split {split!r} of the data set is empty")
+        raise InputError(f"split {split!r} of the data set is empty; name another split")
     return out
 
 

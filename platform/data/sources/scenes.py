@@ -33,7 +33,7 @@ from .source import Item, Record
 
 DISCRIMINATIVE, OTHER, CONTEXT = 1, 2, 3
 DRAWING_VERSION = 3
-"""Version of the drawing, raised when the same parameters draw other pixels."""
+"""Version of the drawing, raised when the same options draw other pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ _GROUNDS: tuple[Colour, ...] = ((168, 172, 150), (188, 178, 160), (150, 160, 166
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes(Options):
-    """The drawn data set, in which the same parameters always give the same pixels."""
+    """The drawn data set, in which the same options always give the same pixels."""
 
     train: int = option(240, "Number of training images.", **bounds("train"))
     val: int = option(80, "Number of validation images.", **bounds("val"))
@@ -140,7 +140,7 @@ class Scenes(Options):
         return []
 
     def settings(self) -> dict[str, object]:
-        """Return the parameters and the version of the drawing."""
+        """Return the options and the version of the drawing."""
         return {"source": self.name, "drawing": DRAWING_VERSION, **dataclasses.asdict(self)}
 
     def fingerprint(self) -> str:

@@ -50,13 +50,13 @@ def _only_fit(module: nn.Module, path: str | Path, architecture: str, key: str |
     shapes = {name: value.shape for name, value in module.state_dict().items()}
     partial: list[Fit] = []
     for spelling in spellings(module):
-        places = fits(content, spelling, shapes)
-        complete = [fit for fit in places if fit.complete]
+        candidates = fits(content, spelling, shapes)
+        complete = [fit for fit in candidates if fit.complete]
         if complete:
             fit = _settled(path, architecture, complete, key)
             misfits.check_purpose(path, fit.group)
             return fit
-        partial += places
+        partial += candidates
     raise misfits.refusal(path, architecture, content, partial, shapes)
 
 

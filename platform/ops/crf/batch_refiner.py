@@ -28,8 +28,8 @@ class BatchRefiner:
 
     def __init__(self, images: Tensor, crf: CRF) -> None:
         self.images, self.crf = images, crf
-        self.smooth = Lattice(_places(images) / _deviations(images, [crf.smooth_xy] * 2))
-        features = torch.cat([_places(images), images.flatten(1, 2).float()], -1)
+        self.smooth = Lattice(_coordinates(images) / _deviations(images, [crf.smooth_xy] * 2))
+        features = torch.cat([_coordinates(images), images.flatten(1, 2).float()], -1)
         features /= _deviations(images, [crf.colour_xy] * 2 + [crf.colour_rgb] * 3)
         self.colour = Lattice(features)
         del features
@@ -74,12 +74,12 @@ class BatchRefiner:
         return belief.view(batch, height, width, starts, labels).permute(0, 3, 4, 1, 2)
 
 
-def _places(images: Tensor) -> Tensor:
+def _coordinates(images: Tensor) -> Tensor:
     """Return the column and row of each pixel, float32 `[B,HW,2]`."""
     batch, height, width = images.shape[:3]
     numbers = torch.arange(height * width, device=images.device)
-    places = torch.stack([numbers % width, numbers.div(width, rounding_mode="floor")], -1)
-    return places.float().expand(batch, -1, -1)
+    coordinates = torch.stack([numbers % width, numbers.div(width, rounding_mode="floor")], -1)
+    return coordinates.float().expand(batch, -1, -1)
 
 
 def _deviations(images: Tensor, values: Sequence[float]) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...config.fields import fingerprint
+from ...config.fields import values_in_key
 from ...errors import InputError
 from ...method import CLIPMethod
 from ...models.backbones import outline
@@ -87,7 +87,7 @@ def _network(method: CLIPMethod) -> Step:
     stage = Stage(
         name="clip",
         version=1,
-        config={"weights": fingerprint(method.settings)[name]},
+        config={"weights": values_in_key(method.settings)[name]},
         title=f"read {Path(path).name}",
     )
 

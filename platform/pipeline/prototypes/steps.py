@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...config.fields import fingerprint
+from ...config.fields import values_in_key
 from ...method import Method, PrototypeMethod
 from ...ray_runtime import cluster
 from ...storage.artifact import Stage
@@ -87,7 +87,7 @@ def fitted_method(
 
 def selection_settings(method: PrototypeMethod) -> dict[str, object]:
     """Return the values that the choice of prototypes depends on, by name."""
-    settings = fingerprint(method.settings)
+    settings = values_in_key(method.settings)
     return {**{n: settings.get(n) for n in method.selection}, **method.revision_settings()}
 
 

@@ -14,7 +14,7 @@ from ...storage.artifact import Stage
 from ..context import Context, Step
 from ..plan import Plan
 from ..prototypes.steps import BySplit
-from .seeds import Seeds, labels
+from .seeds import SeedMaps, labels
 
 
 class Planning(Protocol):
@@ -101,7 +101,7 @@ class Refiner(ABC):
         return ResultId(localizer=id.localizer, refinement=self.name)
 
     @abstractmethod
-    def refine(self, seeds: Seeds) -> Refined | None:
+    def refine(self, seeds: SeedMaps) -> Refined | None:
         """Plan the refined result of class maps; None: the refiner has no result that is scored."""
 
     def refine_labels(self, id: ResultId, labels: BySplit) -> Refined:
@@ -115,7 +115,7 @@ class Refiner(ABC):
             "refine.kind=segments or import class maps"
         )
 
-    def labels(self, seeds: Seeds, split: str) -> Stage:
+    def labels(self, seeds: SeedMaps, split: str) -> Stage:
         """Plan the labels of a split that a segmenter learns from class maps.
 
         The planner asks for them where the refined result is no labels. By default the class maps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from .base import Refined, Refiner
-from .seeds import Seeds, labels
+from .seeds import SeedMaps, labels
 
 
 class DenseCRF(Refiner):
@@ -13,7 +13,7 @@ class DenseCRF(Refiner):
 
     name: ClassVar[str] = "crf"
 
-    def refine(self, seeds: Seeds) -> Refined:
+    def refine(self, seeds: SeedMaps) -> Refined:
         context, options, id = self.context, self.options, self.id_of(seeds.id)
         stages = {
             split: self.planning.add(labels(context, seeds, split, options.crf, options.threshold))

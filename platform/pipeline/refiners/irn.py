@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ...config.experiment import Refine
-from ...config.fields import fingerprint
+from ...config.fields import values_in_key
 from ...config.slices.network import Network
 from ...data.formats.class_maps import strided_suffix
 from ...errors import InputError
@@ -24,7 +24,7 @@ from ..checks.trainings import check_batches, check_files
 from ..classify import localization_key
 from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
-from .seeds import ABOVE, BELOW, Seeds, cut_seeds, raised
+from .seeds import ABOVE, BELOW, SeedMaps, cut_seeds, raised
 
 
 class IRN(Refiner):
@@ -51,7 +51,7 @@ class IRN(Refiner):
             return True
         return _architecture(baseline.network) != _architecture(e.network)
 
-    def refine(self, seeds: Seeds) -> Refined:
+    def refine(self, seeds: SeedMaps) -> Refined:
         context, planning = self.context, self.planning
         id, network = self.id_of(seeds.id), self._boundary_network(seeds)
         maps = {s: planning.add(walked(context, seeds, network, s)) for s in planning.splits}
@@ -59,7 +59,7 @@ class IRN(Refiner):
         own = seeds.own and self.options.walk_background
         return Refined(id=id, scores=scores, maps=maps, unchosen=own, boundaries=network)
 
-    def _boundary_network(self, seeds: Seeds) -> Stage:
+    def _boundary_network(self, seeds: SeedMaps) -> Stage:
         """Return the baseline's boundary network if it is taken over, else plan a new one."""
         if not self._learns_boundaries:
             assert self.planning.baseline is not None
@@ -74,7 +74,7 @@ def _architecture(network: Network) -> tuple[object, ...]:
     return network.backbone, network.positions, network.sizes, network.final_norm
 
 
-def certain(context: Context, seeds: Seeds, split: str) -> Step:
+def certain(context: Context, seeds: SeedMaps, split: str) -> Step:
     """Return the step that labels what is certainly foreground or background, for IRN to learn."""
     r = context.experiment.refine
     both = r.foreground is not None and r.background is not None
@@ -128,8 +128,8 @@ def boundaries(context: Context, id: ResultId, labels: Stage, split: str) -> Ste
         name="boundaries",
         version=1,
         config={
-            "network": fingerprint(network),
-            "training": fingerprint(dataclasses.replace(e.refine.training, split=split)),
+            "network": values_in_key(network),
+            "training": values_in_key(dataclasses.replace(e.refine.training, split=split)),
             **e.refine.training.workers_key,
             "pair_radius": e.refine.pair_radius,
             **({"pairs": e.refine.pairs} if e.refine.pairs != "all" else {}),
@@ -164,7 +164,7 @@ def _check_interior(r: Refine) -> None:
         )
 
 
-def walked(context: Context, seeds: Seeds, boundaries: Stage, split: str) -> Step:
+def walked(context: Context, seeds: SeedMaps, boundaries: Stage, split: str) -> Step:
     """Return the step that spreads the class maps of a split inside the boundaries, as IRN does."""
     e = context.experiment
     r = e.refine

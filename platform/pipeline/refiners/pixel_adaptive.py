@@ -11,7 +11,7 @@ from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
 from ..context import Context, Runtime, Step
 from .base import Refined, Refiner
-from .seeds import Seeds
+from .seeds import SeedMaps
 
 
 class PixelAdaptiveRefiner(Refiner):
@@ -23,7 +23,7 @@ class PixelAdaptiveRefiner(Refiner):
 
     name: ClassVar[str] = "par"
 
-    def refine(self, seeds: Seeds) -> Refined:
+    def refine(self, seeds: SeedMaps) -> Refined:
         context, planning, id = self.context, self.planning, self.id_of(seeds.id)
         paired = bool(self.options.par.pair)
         splits = planning.label_splits if paired else planning.splits
@@ -34,7 +34,7 @@ class PixelAdaptiveRefiner(Refiner):
         return Refined(id=id, scores=scores, maps=stages, unchosen=seeds.own)
 
 
-def averaged(context: Context, seeds: Seeds, split: str) -> Step:
+def averaged(context: Context, seeds: SeedMaps, split: str) -> Step:
     """Return the step that refines the class maps of a split by pixel-adaptive refinement."""
     options = context.experiment.refine.par
     pair = PAIRS[options.pair] if options.pair else None

@@ -72,7 +72,7 @@ def _value(r: Refine, name: str) -> object:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Seeds:
+class SeedMaps:
     """Class maps from which labels are cut.
 
     Attributes:
@@ -113,7 +113,7 @@ def raised(threshold: float | None, power: float) -> float | None:
     return threshold if threshold is None or power == 1 else float(threshold**power)
 
 
-def labels(context: Context, seeds: Seeds, split: str, crf: str, fixed: float | None) -> Step:
+def labels(context: Context, seeds: SeedMaps, split: str, crf: str, fixed: float | None) -> Step:
     """Return the step that cuts the class maps of a split into labels.
 
     Args:
@@ -152,7 +152,7 @@ def cut_seeds(
     context: Context,
     run: Runtime,
     folder: ArtifactFolder,
-    seeds: Seeds,
+    seeds: SeedMaps,
     split: str,
     levels: tuple[float, ...],
     crf: str,

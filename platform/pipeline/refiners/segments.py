@@ -17,7 +17,7 @@ from .. import classify
 from ..context import Context, Runtime, Step
 from ..prototypes.steps import BySplit
 from .base import Refined, Refiner
-from .seeds import Seeds
+from .seeds import SeedMaps
 
 if TYPE_CHECKING:
     from ...stages.labels.segment_merging import Inputs
@@ -32,7 +32,7 @@ class SegmentRefiner(Refiner):
 
     name: ClassVar[str] = "segments"
 
-    def refine(self, seeds: Seeds) -> Refined:
+    def refine(self, seeds: SeedMaps) -> Refined:
         context, planning, id = self.context, self.planning, self.id_of(seeds.id)
         if seeds.own:
             return self._without_threshold(id, seeds)
@@ -58,7 +58,7 @@ class SegmentRefiner(Refiner):
         scores = self.planning.scored(refined_id, stages)
         return Refined(id=refined_id, scores=scores, labels=stages, unchosen=True)
 
-    def _without_threshold(self, id: ResultId, seeds: Seeds) -> Refined:
+    def _without_threshold(self, id: ResultId, seeds: SeedMaps) -> Refined:
         """Plan the merged labels of class maps that have a background plane of their own."""
         renamed = dataclasses.replace(seeds, id=id)
         stages = {
@@ -152,7 +152,7 @@ def curve(context: Context, id: ResultId, maps: Stage, segments: Stage, split: s
     return Step(stage, compute)
 
 
-def merged(context: Context, seeds: Seeds, segments: Stage, split: str) -> Step:
+def merged(context: Context, seeds: SeedMaps, segments: Stage, split: str) -> Step:
     """Return the step that merges segments into the labels of class maps.
 
     Args:

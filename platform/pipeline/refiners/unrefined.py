@@ -9,7 +9,7 @@ from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
 from ..context import Context, Runtime, Step
 from .base import Refined, Refiner
-from .seeds import Seeds, labels
+from .seeds import SeedMaps, labels
 
 
 class Unrefined(Refiner):
@@ -17,10 +17,10 @@ class Unrefined(Refiner):
 
     name: ClassVar[str] = ""
 
-    def refine(self, seeds: Seeds) -> Refined | None:
+    def refine(self, seeds: SeedMaps) -> Refined | None:
         return None
 
-    def labels(self, seeds: Seeds, split: str) -> Stage:
+    def labels(self, seeds: SeedMaps, split: str) -> Stage:
         return self.planning.add(labels(self.context, seeds, split, "", self.options.threshold))
 
 
@@ -29,15 +29,15 @@ class TrueMasks(Refiner):
 
     name: ClassVar[str] = "masks"
 
-    def refine(self, seeds: Seeds) -> Refined | None:
+    def refine(self, seeds: SeedMaps) -> Refined | None:
         return None
 
-    def labels(self, seeds: Seeds, split: str) -> Stage:
+    def labels(self, seeds: SeedMaps, split: str) -> Stage:
         return self.planning.add(masks(self.context, split))
 
 
 def masks(context: Context, split: str) -> Step:
-    """Return the step that copies the true masks as labels, for an upper bound (see the title)."""
+    """Return the step that copies the true masks as labels, for an upper bound."""
     stage = Stage(
         name="labels",
         version=1,

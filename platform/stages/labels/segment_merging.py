@@ -46,7 +46,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is merged.
+    """The artifacts and the rule of one merging.
 
     Attributes:
         source: artifact of class maps or labels.

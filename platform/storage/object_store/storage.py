@@ -59,6 +59,9 @@ class ObjectStorage(Storage):
     def local_folder(self) -> Path:
         return folder.cached(self.bucket, "")
 
+    def free_space(self) -> str:
+        return f"{super().free_space()} in {self.local_folder}"
+
     def address(self, name: str = "") -> str:
         return self.bucket.address(name)
 

@@ -169,13 +169,13 @@ def best_theta(x: Array, y: Array, noise: float | None = None) -> Array:
     if noise is not None:
         mean[-1] = np.clip(np.log(max(noise, 1e-300)), *NOISE_BOUNDS)
         noise_bounds = (mean[-1], mean[-1])
-    found: list[Any] = []
+    minima: list[Any] = []
     for start in STARTS:
         first = mean.copy()
         first[:-1] = mean[:-1] if start is None else start
         bounds = [SCALE_BOUNDS] * features + [noise_bounds]
-        found.append(minimize(loss, first, (pairs, y), "L-BFGS-B", jac=True, bounds=bounds))
-    return np.asarray(min(found, key=lambda result: float(result.fun)).x)
+        minima.append(minimize(loss, first, (pairs, y), "L-BFGS-B", jac=True, bounds=bounds))
+    return np.asarray(min(minima, key=lambda result: float(result.fun)).x)
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:

@@ -12,7 +12,7 @@ from .named import (
     split_file_and_name,
 )
 from .points import Params
-from .reading import plain_space, recorded, space_from
+from .reading import recorded, space_from, space_in_file_form
 
 __all__ = [
     "ADVICE_BY_FIXED_FIELD",
@@ -29,9 +29,9 @@ __all__ = [
     "find_figure",
     "find_space",
     "listed_values",
-    "plain_space",
     "recorded",
     "space_from",
+    "space_in_file_form",
     "spaces_of_method",
     "split_file_and_name",
 ]

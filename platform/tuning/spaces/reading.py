@@ -1,7 +1,8 @@
-"""Reading of search spaces: lists, Ray Tune's objects, and the plain form of files and records.
+"""Reading of search spaces: lists, Ray Tune's objects, and the form that files and records hold.
 
-The plain form of a domain is a list, or a dict of one entry: the name of the function of `ray.tune`
-that makes the domain, and the function's arguments, e.g. `{"uniform": [0.1, 0.5]}`.
+The file form of a domain, in files and records, is a list, or a dict of one entry: the name of the
+function of `ray.tune` that makes the domain, and the function's arguments, e.g.
+`{"uniform": [0.1, 0.5]}`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def space_from(raw: Mapping[str, Any]) -> dict[str, Domain]:
     """Return a search space from values or distributions by dotted field.
 
     Args:
-        raw: lists, Ray Tune's objects or plain forms by field. A name may end with that of a
+        raw: lists, Ray Tune's objects or file forms by field. A name may end with that of a
             distribution, as the flat names of an experiment file do: `lpcam.tau.uniform`.
 
     Raises:
@@ -181,12 +182,12 @@ def _source(function: Callable[..., object]) -> str:
         return repr((code.co_code, code.co_consts)) if code else repr(function)
 
 
-def plain(domain: Domain) -> Any:
-    """Return the plain form of a domain."""
+def file_form(domain: Domain) -> Any:
+    """Return the file form of a domain."""
     if isinstance(domain, Listed):
         return [*domain.values] if domain.ordered else {"choice": [*domain.values]}
     if isinstance(domain, Groups):
-        return {"choice": [plain_space(group) for group in domain.groups]}
+        return {"choice": [space_in_file_form(group) for group in domain.groups]}
     if isinstance(domain, Computed):
         return {COMPUTED: domain.source}
     quantized = domain.step not in (0, int(domain.integer))
@@ -196,13 +197,13 @@ def plain(domain: Domain) -> Any:
     return {name: [domain.low, high, *([domain.step] if quantized else [])]}
 
 
-def plain_space(space: Space) -> dict[str, Any]:
-    """Return the plain forms of a space by field."""
-    return {field: plain(domain) for field, domain in space.items()}
+def space_in_file_form(space: Space) -> dict[str, Any]:
+    """Return the file forms of a space by field."""
+    return {field: file_form(domain) for field, domain in space.items()}
 
 
 def recorded(space: Space) -> dict[str, object]:
-    """Return the plain form of each field, those in groups included, for the record of a sweep.
+    """Return the file form of each field, those in groups included, for the record of a sweep.
 
     The values of a field in several groups are listed together where all of them are lists.
     """
@@ -211,8 +212,8 @@ def recorded(space: Space) -> dict[str, object]:
 
 def _together(domains: Sequence[Domain]) -> object:
     if len(domains) == 1:
-        return plain(domains[0])
+        return file_form(domains[0])
     listed = [domain for domain in domains if isinstance(domain, Listed)]
     if len(listed) == len(domains):
         return list({repr(value): value for d in listed for value in d.values}.values())
-    return {"any": [plain(domain) for domain in domains]}
+    return {"any": [file_form(domain) for domain in domains]}

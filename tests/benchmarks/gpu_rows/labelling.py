@@ -56,15 +56,19 @@ def different(labels: Sequence[NDArray[np.uint8]], expected: Sequence[NDArray[np
     return max(float((a != e).mean()) for a, e in zip(labels, expected, strict=True))
 
 
+def peer_rate(b: DeviceBench) -> float | None:
+    """Return the images per second of certain labels in the usual way; None: not installed."""
+    if not importlib.util.find_spec("pydensecrf"):
+        say("left out: certain labels in the usual way; install pydensecrf2")
+        return None
+    processes = cluster.cores() if b.cuda else 1
+    return peer_steps.certain_labels(b.files, b.folder / "kept", CUT.levels, processes)
+
+
 def bench_labels(b: DeviceBench) -> None:
     """Measure certain labels of three labels an image: two starts of DenseCRF with ten steps."""
     maps, checked = write_drawn_maps(b), b.sizes.checked
-    peer = None
-    if importlib.util.find_spec("pydensecrf"):
-        processes = cluster.cores() if b.cuda else 1
-        peer = peer_steps.certain_labels(b.files, b.folder / "kept", CUT.levels, processes)
-    else:
-        say("left out: certain labels in the usual way; install pydensecrf2")
+    peer = peer_rate(b)
     expected = batched_labels.labels_of_batch(b.images[:checked], maps[:checked], CUT).numpy()
     images, group = b.images.to(b.device), Views().batch_size
 

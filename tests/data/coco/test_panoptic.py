@@ -109,7 +109,7 @@ FAULTS: dict[str, tuple[dict[str, Any], bytes | None, str]] = {
     ),
     "a grey file": ({}, png_of(GREY, "L"), "no PNG file in RGB with 8 bits"),
     "a file with palette": ({}, png_of(GREY, "P"), "no PNG file in RGB with 8 bits"),
-    "another size": ({}, png_of(segments_of().T), "is 8x12 pixels, its image 12x8"),
+    "another size": ({}, png_of(segments_of().T), "is 8x12 pixels, its image 12x8; both must"),
     "a damaged file": ({}, png_of(segments_of())[:60], "x_139.png is truncated or damaged"),
     "no file": ({}, None, "but there is no 'annotations/panoptic_train2017/x_139.png'; restore"),
     "an id listed twice": (
@@ -159,7 +159,7 @@ WHOLE = {"image_id": 139, "file_name": "x_139.png", "segments_info": SEGMENTS}
     [
         (
             {"annotations": [WHOLE, {"image_id": 139, "category_id": 1}]},
-            "some .* and some have none",
+            "some .* and some have none; give all",
         ),
         ({"annotations": [WHOLE, WHOLE]}, "its image has a panoptic annotation before; keep one"),
         ({"annotations": [{**WHOLE, "segments_info": {}}]}, "segments_info is no list of objects"),

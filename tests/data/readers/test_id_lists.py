@@ -137,7 +137,9 @@ def test_an_image_in_another_folder_is_read_there(tree: Path) -> None:
         (b"2007_000032\xff\n", "is not read as UTF-8 text"),
     ],
 )
-def test_other_lists_are_refused(tree: Path, text: str | bytes, sentence: str) -> None:
+def test_lists_with_wrong_or_repeated_lines_are_refused(
+    tree: Path, text: str | bytes, sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         read(tree, train=text)
 

@@ -176,7 +176,7 @@ def test_damaged_exif_data_are_noted() -> None:
         (encoded(PIXELS, "TIFF"), "it is a TIFF; convert it to PNG"),
         (encoded(PIXELS, "BMP"), "it is a BMP; convert it to PNG"),
         (b"\0\0\0\x18ftypheic" + bytes(9), "it is a HEIC or AVIF image; convert it to PNG"),
-        (b"<!DOCTYPE html>", "it is a page of HTML or XML, no image"),
+        (b"<!DOCTYPE html>", "it is a page of HTML or XML, no image; replace"),
         (b"version https://git-lfs.github.com/spec/v1", "fetch the file with git lfs pull"),
     ],
 )
@@ -188,5 +188,5 @@ def test_an_image_of_another_format_is_named(data: bytes, sentence: str) -> None
 
 
 def test_a_damaged_jpeg_is_not_called_a_jpeg(make_picture: Callable[..., bytes]) -> None:
-    with pytest.raises(InputError, match=r"readable JPEG or PNG image$"):
+    with pytest.raises(InputError, match=r"readable JPEG or PNG image; replace the file$"):
         read_image_file(make_picture("JPEG")[:9], "a.jpg")

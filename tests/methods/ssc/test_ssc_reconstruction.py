@@ -99,7 +99,7 @@ def test_another_backbone_compares_images_and_is_not_trained(tmp_path, batch_of)
     ],
 )
 def test_the_comparison_has_one_network(options):
-    with pytest.raises(InputError, match=r"ssc\.compared_backbone"):
+    with pytest.raises(InputError, match=r"ssc\.(compared_backbone|compared_weights).*; set"):
         SSC(SSCConfig(**options)).network(CLASSES, build("small"))
 
 

@@ -70,14 +70,14 @@ def summed(backbone, images, *arguments, **options):
 
 def test_attention_equals_a_slow_softmax(backbone, images, expected):
     for block in range(BLOCKS):
-        found = summed(backbone, images, [block])
-        torch.testing.assert_close(found.double(), expected[block], atol=1e-6, rtol=1e-5)
+        attention = summed(backbone, images, [block])
+        torch.testing.assert_close(attention.double(), expected[block], atol=1e-6, rtol=1e-5)
 
 
 def test_sums_equal_stacked_sums(backbone, images, expected):
-    found = summed(backbone, images, range(1, BLOCKS))
-    torch.testing.assert_close(found.double(), expected[1:].sum(0), atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found.sum(2), torch.full((2, 13), 3.0), atol=1e-5, rtol=0)
+    attention = summed(backbone, images, range(1, BLOCKS))
+    torch.testing.assert_close(attention.double(), expected[1:].sum(0), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(attention.sum(2), torch.full((2, 13), 3.0), atol=1e-5, rtol=0)
 
 
 def test_attention_equals_that_of_timm(backbone, images):
@@ -132,9 +132,9 @@ def test_the_network_computes_as_without_sums(backbone, images):
 
 def test_attention_in_bfloat16_is_nearly_equal(backbone, images, expected):
     backbone.halved = True
-    found = summed(backbone, images, range(BLOCKS))
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected.sum(0), atol=0.02, rtol=0.05)
+    attention = summed(backbone, images, range(BLOCKS))
+    assert attention.dtype == torch.float32
+    torch.testing.assert_close(attention.double(), expected.sum(0), atol=0.02, rtol=0.05)
 
 
 def test_padded_images_have_attention_on_whole_patches(backbone):

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from wsss.platform.config.fields import fingerprint
+from wsss.platform.config.fields import values_in_key
 from wsss.platform.config.slices.network import Network
 from wsss.platform.data.transforms import DEVIATION, MEAN
 from wsss.platform.errors import InputError
@@ -143,6 +143,6 @@ def test_an_outline_has_channels_and_no_values():
 
 def test_rules_of_transformers_enter_keys_only_with_other_values_than_their_defaults():
     added = {"positions", "sizes", "final_norm"}
-    assert not added & fingerprint(Network()).keys()
+    assert not added & values_in_key(Network()).keys()
     changed = Network(positions="mct", sizes="floor", final_norm=False)
-    assert added <= fingerprint(changed).keys()
+    assert added <= values_in_key(changed).keys()

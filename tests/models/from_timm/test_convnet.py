@@ -162,11 +162,11 @@ def test_a_network_without_output_strides_keeps_its_own():
 )
 def test_rectified_blocks_are_those_whose_outputs_are_not_negative(name, blocks):
     backbone = build(f"timm:{name}").train()
-    found = backbone.rectified_blocks("c4")
-    assert [type(block).__name__ for block in found] == blocks
+    rectified = backbone.rectified_blocks("c4")
+    assert [type(block).__name__ for block in rectified] == blocks
     assert backbone.training
     outputs = []
-    for block in found:
+    for block in rectified:
         block.register_forward_hook(lambda *x: outputs.append(x[2]))
     with torch.no_grad():
         c4 = backbone(torch.randn(2, 3, 64, 64))["c4"]

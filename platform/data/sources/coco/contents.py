@@ -115,7 +115,10 @@ class Contents:
         """
         segments = member.get("segments_info")
         if self.panoptic not in (None, segments is not None):
-            raise InputError("some annotations have segments_info and some have none")
+            raise InputError(
+                "some annotations have segments_info and some have none; give all annotations "
+                "segments_info, or none"
+            )
         self.panoptic = segments is not None
         image = id_number(member["image_id"], self.images_by_text)
         id = member.get("id")

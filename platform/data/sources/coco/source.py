@@ -272,7 +272,8 @@ class COCO:
             raise InputError(f"{where}: {error}") from None
         if mask.shape != (height, width):
             raise InputError(
-                f"{item.mask} is {mask.shape[1]}x{mask.shape[0]} pixels, its image {width}x{height}"
+                f"{item.mask} is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
+                f"{width}x{height}; both must have one size"
             )
         return mask, ""
 

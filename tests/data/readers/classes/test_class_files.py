@@ -50,7 +50,9 @@ def test_numbers_in_front_of_names_are_left_out(tmp_path: Path, text: str) -> No
         ("0 cat\n1 cat\n", r"line 2: the class name 'cat' is listed twice"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+def test_files_that_name_no_class_or_one_twice_are_refused(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(InputError, match=sentence):
         read_classes(tmp_path / "classes.txt")

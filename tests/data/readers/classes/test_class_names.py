@@ -78,7 +78,7 @@ def test_names_as_they_are_leave_no_note() -> None:
         (COCO, "cat " * 1001, "over 1000 labels"),
     ],
 )
-def test_other_texts_are_refused(
+def test_unknown_and_ambiguous_names_are_refused(
     classes: tuple[str, ...], cell: str | list[str], sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):

@@ -134,7 +134,9 @@ def test_numbers_that_may_be_indices_or_bits_need_a_base(tmp_path: Path) -> None
         ("x 99999999999\n", "is not among"),
     ],
 )
-def test_other_lines_are_refused(tmp_path: Path, rows: str, sentence: str) -> None:
+def test_lines_without_labels_of_the_classes_are_refused(
+    tmp_path: Path, rows: str, sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         text(tmp_path, "a.txt", rows)
 
@@ -174,7 +176,9 @@ def test_numbers_are_names_where_a_class_is_a_number(tmp_path: Path) -> None:
         ("id,labels\nx,cat\n\nx,dog\n", "names x twice, again in line 4"),
     ],
 )
-def test_other_tables_are_refused(tmp_path: Path, rows: str, sentence: str) -> None:
+def test_tables_with_wrong_columns_or_values_are_refused(
+    tmp_path: Path, rows: str, sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         text(tmp_path, "a.csv", rows)
 
@@ -221,7 +225,9 @@ def test_numbers_need_the_names_of_the_classes(tmp_path: Path, kind: str) -> Non
         ("[" * 100_000, "is not readable JSON"),
     ],
 )
-def test_other_json_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
+def test_json_without_labels_by_image_id_is_refused(
+    tmp_path: Path, content: str, sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         text(tmp_path, "a.json", content)
 

@@ -70,7 +70,9 @@ def test_no_code_of_a_label_file_runs(tmp_path: Path, protocol: int) -> None:
         ({"a": [0], "b": ["cat"]}, "a: the labels are numbers, but other labels are names"),
     ],
 )
-def test_other_pickles_are_refused(tmp_path: Path, content: Any, sentence: str) -> None:
+def test_pickles_without_labels_by_image_id_are_refused(
+    tmp_path: Path, content: Any, sentence: str
+) -> None:
     if isinstance(content, np.ndarray):
         np.save(tmp_path / "a.npy", content)
     else:
