@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import logging
@@ -34,14 +35,13 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage from now on, but not among all that was imported before."""
+    """Look for garbage from now on, but not among all that was imported before.
+
+    The interpreter frees that at its end, because some libraries complain otherwise; pytest looks
+    for garbage several times before."""
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Let the interpreter free at its end what was imported; some libraries complain otherwise."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture
