@@ -18,6 +18,8 @@ UV := build/uv/bin/uv
 UV_VERSION := 0.13.8
 READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
+# Tests start many processes, and each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-ray test-plain test-plain-jobs test-plain-rest test-shared test-cluster check types fuzz audit bench docs env lock clean
 

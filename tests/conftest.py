@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import gc
 import logging
 import os
@@ -11,6 +13,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +35,13 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage from now on, but not among all that was imported before."""
+    """Look for garbage from now on, but not among all that was imported before.
+
+    The interpreter frees that at its end, because some libraries complain otherwise; pytest looks
+    for garbage several times before."""
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Let the interpreter free at its end what was imported; some libraries complain otherwise."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture
@@ -68,43 +70,40 @@ def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
     return run
 
 
-WITHOUT_RIGHTS = """
-import ctypes, os, sys
+def give_up_rights() -> None:
+    """Let file permissions bind this thread, and those that it starts, as they bind most users.
 
-if os.geteuid() == 0:
-    libc, override = ctypes.CDLL(None, use_errno=True), 1  # CAP_DAC_OVERRIDE
+    Root gives up its right to override them (CAP_DAC_OVERRIDE), which each thread has by itself."""
+    if os.geteuid():
+        return
+    libc, override = ctypes.CDLL(None, use_errno=True), 1
     header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert libc.capget(header, sets) == 0
     for number in range(3):
         sets[number] &= ~(1 << override)
     assert libc.prctl(24, override, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())
     assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-"""Script that runs Python as a user whom file permissions bind. Root gives up its right to override
-them, for itself and (by the bounding set) for child processes; they bind other users anyway."""
 
 
 @pytest.fixture
-def read_only() -> Iterator[Callable[..., list[str]]]:
-    """Return a function that write-protects a folder with all files in it, and returns the command
-    that runs Python with the given words as a user whom the protection binds."""
-    folders: list[Path] = []
+def read_only() -> Callable[..., Any]:
+    """Return a function that calls a function while a folder with all files in it is
+    write-protected, in a thread that the protection binds, and returns the result."""
 
-    def lock(folder: Path, *words: str) -> list[str]:
-        for path in [folder, *folder.rglob("*")]:
+    def call(folder: Path, function: Callable[[], Any]) -> Any:
+        paths = [folder, *folder.rglob("*")]
+        for path in paths:
             path.chmod(0o555 if path.is_dir() else 0o444)
-        folders.append(folder)
-        command = [sys.executable, "-c", WITHOUT_RIGHTS]
-        probe = "import os, sys; sys.exit(os.access(sys.argv[1], os.W_OK))"
-        done = subprocess.run([*command, "-c", probe, str(folder)], check=False)
-        assert done.returncode == 0, "the test could write where it should not"
-        return [*command, *words]
+        try:
+            with ThreadPoolExecutor(1, initializer=give_up_rights) as pool:
+                writable = pool.submit(os.access, folder, os.W_OK).result()
+                assert not writable, "the test could write where it should not"
+                return pool.submit(function).result()
+        finally:
+            for path in paths:
+                path.chmod(0o755 if path.is_dir() else 0o644)
 
-    yield lock
-    for folder in folders:
-        for path in [folder, *folder.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
+    return call
 
 
 SECRET = "the-secret-key-of-the-tests"

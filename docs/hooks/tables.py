@@ -6,17 +6,18 @@ default, range or list of names is written by hand. `TABLES` holds the tables by
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 MARKER = re.compile(r"^<!-- table: (\S+)(?: (\S+))? -->$", re.MULTILINE)
@@ -208,12 +209,17 @@ def commands(_: str) -> str:
 
 def help_of(*words: str) -> str:
     """Return the help of the command line, or of one command."""
-    command = [sys.executable, "-m", "wsss.platform.cli", *words, "--help"]
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    for name in ("WSSS_STORE", "WSSS_LOG"):
-        environment.pop(name, None)
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return done.stdout.rstrip()
+    from wsss.platform.cli import main
+
+    environment = {k: v for k, v in os.environ.items() if k not in ("WSSS_STORE", "WSSS_LOG")}
+    environment |= {"COLUMNS": "80", "NO_COLOR": "1"}
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        contextlib.redirect_stdout(io.StringIO()) as out,
+    ):
+        code = main([*words, "--help"])
+    assert code == 0
+    return out.getvalue().rstrip()
 
 
 TABLES = {

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import subprocess
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import outputs
 from drawn_store import add_sweep
 from limits import HANG
+from wsss.dashboards.server import Server
 from wsss.platform.cli import main
 from wsss.platform.errors import InputError
 from wsss.platform.records.result_id import ResultId
@@ -21,38 +24,24 @@ from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.object_store.bucket import Bucket
 from wsss.platform.storage.store import Store, open_store
 
-RUN_COMMANDS = """
-import contextlib, io, json, sys
-from wsss.platform.cli import main
-
-for words in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(words)
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
-"""
-GET_PAGES = """
-import http.client, sys, threading
-from wsss.dashboards.server import Server
-from wsss.platform.storage.store import Store
-
-with Server(Store(sys.argv[2]), 0) as server:
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    for page in ("", "run.run-0.html", "images.run-0.html"):
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
-        connection.request("GET", f"/{page}")
-        answer = connection.getresponse()
-        print(answer.status, len(answer.read()) > 1000)
-        connection.close()
-    server.shutdown()
-"""
+PAGES = ("", "run.run-0.html", "images.run-0.html")
 
 
-def printed_lines(command: list[str]) -> list[str]:
-    """Return the lines that a command prints; the command must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()
+def answers(store: Store) -> list[tuple[int, bool]]:
+    """Return status of each of `PAGES`, as a server of the store gives it, and whether it is long.
+
+    The server runs in threads that this thread starts."""
+    out = []
+    with Server(store, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for page in PAGES:
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+            connection.request("GET", f"/{page}")
+            answer = connection.getresponse()
+            out.append((answer.status, len(answer.read()) > 1000))
+            connection.close()
+        server.shutdown()
+    return out
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -76,7 +65,7 @@ def damage(store: Store, stage: str = "labels") -> str:
 
 
 def test_commands_that_read_and_verify_write_nothing(
-    store: Store, tmp_path: Path, read_only: Callable[..., list[str]]
+    store: Store, tmp_path: Path, read_only: Callable[..., Any]
 ) -> None:
     add_sweep(store)
     name, out = damage(store), tmp_path / "out"
@@ -92,9 +81,7 @@ def test_commands_that_read_and_verify_write_nothing(
     ]
     words = [[*command, "--store", str(store)] for command in commands]
     root = store.storage.local_folder
-    script = RUN_COMMANDS + GET_PAGES
-    lines = printed_lines(read_only(root, "-c", script, json.dumps(words), str(store)))
-    *reading, writing = [json.loads(line) for line in lines[: len(commands)]]
+    (*reading, writing), pages = read_only(root, lambda: (outputs(words), answers(store)))
     assert [code for code, _, _ in reading] == [0] * 5, reading
     assert {p.name for p in out.iterdir()} == {"site", "page.html", "png"}
     doctor = reading[-1][1].splitlines()
@@ -105,27 +92,23 @@ def test_commands_that_read_and_verify_write_nothing(
     assert "data set 'scenes' cannot be kept: " in error
     assert len(error.splitlines()) == 1
     assert content(store.storage.local_folder) == before
-    assert lines[len(commands) :] == ["200 True"] * 3
+    assert pages == [(200, True)] * 3
 
 
 def test_an_artifact_that_cannot_be_kept_is_not_computed(
-    store: Store, read_only: Callable[..., list[str]], tmp_path: Path
+    store: Store, read_only: Callable[..., Any]
 ) -> None:
-    code = (
-        "import sys\n"
-        "from wsss.platform.storage.artifact import Stage\n"
-        "from wsss.platform.storage.store import Store\n"
-        "Store(sys.argv[1]).get(Stage(name='a', version=1, config={}), lambda f: print('began'))\n"
-    )
-    store.storage.local_folder.joinpath("artifacts", "a").mkdir()
+    root, began = store.storage.local_folder, []
+    root.joinpath("artifacts", "a").mkdir()
     for name in ("", "locks", "attempts", "artifacts/a"):
-        folder = store.storage.local_folder / name
-        command = read_only(folder, "-c", code, str(store))
-        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
-        assert done.stdout == ""
-        assert f"InputError: a cannot be kept: {store.storage.local_folder}" in done.stderr
-        for path in [folder, *folder.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
+
+        def get() -> object:
+            stage = Stage(name="a", version=1, config={})
+            return Store(root).get(stage, lambda folder: began.append(folder) or {})
+
+        with pytest.raises(InputError, match=re.escape(f"a cannot be kept: {root}")):
+            read_only(root / name, get)
+        assert not began
 
 
 def read_only_bucket(address: str, server: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -177,33 +178,33 @@ def test_a_file_changed_while_a_site_is_written_is_kept(tmp_path: Path) -> None:
     assert content(out) == {**OLD, "index.html": b"mine"}
 
 
+class KilledError(BaseException):
+    """The end of a process that is killed."""
+
+
 def killed_at(number: int, action: Callable[[], None]) -> bool:
-    """Return whether a child process dies at its disk change `number` instead of ending before."""
-    process = os.fork()
-    if process == 0:
-        left = number
+    """Return whether an action is killed at its disk change `number` instead of ending before.
 
-        def dying(change: Callable[..., object]) -> Callable[..., object]:
-            def changed(*args: object, **kwargs: object) -> object:
-                nonlocal left
-                if not left:
-                    os._exit(9)
-                left -= 1
-                return change(*args, **kwargs)
+    As after the death of its process, nothing on the disk changes from then on.
+    """
+    done = 0
 
-            return changed
+    def dying(change: Callable[..., object]) -> Callable[..., object]:
+        def changed(*args: object, **kwargs: object) -> object:
+            nonlocal done
+            done += 1
+            if done > number:
+                raise KilledError
+            return change(*args, **kwargs)
 
+        return changed
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KilledError):
         for name in ("mkdir", "replace", "unlink", "rmdir"):
-            setattr(os, name, dying(getattr(os, name)))
-        Path.write_bytes = dying(Path.write_bytes)  # type: ignore[method-assign]
-        try:
-            action()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    assert code in (0, 9)
-    return code == 9
+            patch.setattr(os, name, dying(getattr(os, name)))
+        patch.setattr(Path, "write_bytes", dying(Path.write_bytes))
+        action()
+    return done > number
 
 
 @pytest.mark.parametrize("before", ["nothing", "folder", "site"])

@@ -4,15 +4,14 @@ internet."""
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import subprocess
 import sys
 import types
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from written_pages import DOCS, PAGES, README, ROOT, blocks, name_of, prose, words
 from wsss.platform.cli.parser import COMMANDS, SOURCES
 from wsss.platform.config.fields import walk
@@ -189,10 +188,13 @@ class Addresses(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site as `make docs` does, which fails on a warning, and return its folder."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("NO_MKDOCS_2_WARNING", "1")
+        from mkdocs.__main__ import cli
+
+        done = CliRunner().invoke(cli, ["build", "--strict", "--site-dir", str(folder)])
+    assert done.exit_code == 0, done.output
     return folder
 
 

@@ -18,7 +18,7 @@ from wsss.platform.data.formats.shards import Slice
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.data.transforms import normalized
 from wsss.platform.errors import InputError
-from wsss.platform.method import Batch, build_experiment, build_method, methods
+from wsss.platform.method import Batch, build_experiment, build_method, find_method, methods
 from wsss.platform.models.backbones import BACKBONES, Small
 from wsss.platform.stages.training.trainer import Job, Trainer
 from wsss.platform.storage.artifact_files import LocalFolder
@@ -31,8 +31,14 @@ EPOCHS = {"ssc": 2}
 """Epochs of the method whose steps take longest; other methods have four."""
 WIDTH = 768
 """Channels of c4."""
-COVERED = {("cam", "release"), ("ssc", "release")}
-"""Presets whose trainings here are those of the preset `paper`: CAM's are equal, and SSC's has a
+SAME = {
+    ("cam", "release"): ("cam", "paper"),
+    ("lpcam", "release"): ("lpcam", "paper"),
+    ("lpcam", "release-coco"): ("lpcam", "paper"),
+}
+"""Presets that train as another preset does, and the other preset."""
+COVERED = {*SAME, ("ssc", "release")}
+"""Presets whose trainings here are those of the preset `paper`: they are equal, and SSC's has a
 warm-up, which `test_ssc.py` tests, before the same losses."""
 CASES = [
     (name, preset)
@@ -134,6 +140,15 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_loss_falls(name: str, preset: str, tmp_path: Path) -> None:
     values = losses(name, preset, tmp_path)
     assert np.mean(values[-10:]) < np.mean(values[:10])
+
+
+@pytest.mark.parametrize(("case", "other"), SAME.items())
+def test_presets_train_alike(case: tuple[str, str], other: tuple[str, str]) -> None:
+    """LPCAM's own options come after the training, which is CAM's."""
+    (name, preset), (_, other_preset) = case, other
+    made, same = (build_experiment(name, preset=p) for p in (preset, other_preset))
+    assert (made.training, made.network) == (same.training, same.network)
+    assert name == "cam" or find_method(name).trains_as == "cam"
 
 
 def test_the_printed_momentum_diverges(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Two training workers, each with half of a batch, agree with one that has the whole batch."""
+"""Tests of two training workers: each with half of a batch, they agree with one that has the whole
+batch, and their rows and banks are the same."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ import sys
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+from wsss.methods.cpal import Bank
 from wsss.platform.method import PADDING, Batch, build_experiment, methods
 from wsss.platform.models.backbones import build
+from wsss.platform.ops.collectives import broadcast_from_first, gather_rows
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
 from wsss.platform.stages.training.trainer import Step
 
@@ -55,11 +58,34 @@ label_learners = {
     "balanced": Segmenter(scales=(0.5,), balanced=True),
 }
 learners = {**chosen, **label_learners}
-alone = {n: gradients(m, slice(None), lambda s: s) for n, m in learners.items()}
+alone = {n: gradients(learners[n], slice(None), lambda s: s) for n in [*learners][rank::2]}
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+
+rows = torch.arange(4.0).reshape(2, 2) + 10 * rank
+assert gather_rows(rows).tolist() == [[0, 1], [2, 3], [10, 11], [12, 13]]
+assert gather_rows(torch.tensor([rank == 0])).tolist() == [True, False]
+own = torch.full((2,), float(rank))
+broadcast_from_first(own)
+assert own.tolist() == [0, 0]
+
+bank = Bank(2, 2, 3, 2)
+anchors = torch.arange(4.0).reshape(1, 2, 2) + 10 * rank
+for step in range(3):
+    bank.push(anchors + 100 * step, torch.tensor([[rank == 0, True]]))
+bank.cluster(0)
+mine = torch.cat([b.double().flatten() for b in bank.state_dict().values()])
+both = gather_rows(mine[None])
+assert torch.equal(both[0], both[1])
+assert bank.pushed.tolist() == [3, 6]
+assert bank.rows[1, :, 0].tolist() == [112, 202, 212]
+
 for name, method in learners.items():
     half = slice(2 * rank, 2 * rank + 2)
     shared = gradients(method, half, lambda s: DistributedDataParallel(s, broadcast_buffers=False))
+    both = gather_rows(torch.cat([gradient.flatten() for gradient in shared.values()])[None])
+    assert torch.equal(both[0], both[1]), name
+    if name not in alone:
+        continue  # the other worker compares them
     assert shared.keys() == alone[name].keys(), name
     for parameter, expected in alone[name].items():
         worst = (shared[parameter] - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
@@ -69,7 +95,7 @@ print("fine", *learners)
 """
 
 
-def test_two_workers_and_one_have_the_same_gradients(two_workers):
+def test_two_workers_and_one_have_the_same_gradients_and_two_the_same_bank(two_workers):
     """All methods are compared, with their banks and clusters, and what learns from labels."""
     for out in two_workers(WORKER):
         words = out.split()

@@ -7,12 +7,16 @@ Shapes: N foreground classes, D channels, H W pixels, h w grid; labels are 0-bas
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 from PIL import Image
 
 SCALES = (1.0, 0.5, 1.5, 2.0)
 EPS = 1e-5
+KNOWN = WeakKeyDictionary()
+"""The stages that each backbone computed, by pixels and delta."""
 
 
 def view(image, scale, mirrored):
@@ -26,8 +30,16 @@ def view(image, scale, mirrored):
 def stages(backbone, pixels, delta=1.0):
     """Return the stages c1 to c4 of normalised pixels `[3,H,W]`, `[D,h,w]` each.
 
-    With a delta below 1, the rectified blocks of c4 are suppressed, as SSC does at inference.
+    With a delta below 1, the rectified blocks of c4 are suppressed, as SSC does at inference. What
+    was computed before is remembered, because convolutions in float64 take most time of all.
     """
+    known, key = KNOWN.setdefault(backbone, {}), (pixels.tobytes(), delta)
+    if key not in known:
+        known[key] = _stages(backbone, pixels, delta)
+    return known[key]
+
+
+def _stages(backbone, pixels, delta):
     out, x = [], torch.from_numpy(np.ascontiguousarray(pixels))[None]
     with torch.no_grad():
         for name in ("c1", "c2", "c3", "c4"):
@@ -215,7 +227,7 @@ def walk(maps, edge, power=1.0, radius=5, beta=10, squarings=8):
     matrix = coo_matrix((entries[0], (entries[1], entries[2])), shape=size).tocsr()
     matrix = matrix.multiply(1 / np.asarray(matrix.sum(0))).T.tocsr()  # columns sum to 1
     x = (maps**power * (1 - edge)).reshape(len(maps), -1).T
-    if height * width <= 1024:
+    if height * width <= 600:
         matrix = matrix.toarray()
         for _ in range(squarings):
             matrix = matrix @ matrix

@@ -25,7 +25,7 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.training.trainer import build as build_network
 from wsss.platform.storage.store import Store
 
-IMAGES, SIDE, DRAWN = 5, 128, 116
+IMAGES, SIDE, DRAWN = 5, 128, 100
 """Number of photographs, side of the crops that training sees, and side of drawn images.
 
 The sides of drawn images are no multiples of 16, as those of most photographs.

@@ -11,8 +11,14 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file, in any import mode
-from in_process import stages_in_process, stages_in_trials, trainings_in_process
+from in_process import (
+    repeated_pools_in_process,
+    stages_in_process,
+    stages_in_trials,
+    trainings_in_process,
+)
 from small_jobs import CHAIN, SMALL
+from sweeps_in_process import sweeps_in_process
 from wsss.platform.cli import main
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import replaced
@@ -23,6 +29,7 @@ from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.progress import ProgressDisplay
+from wsss.platform.stages.inference.propagation import Walk
 from wsss.platform.storage.store import Store
 from wsss.platform.tuning import trial
 from wsss.platform.tuning.sweep import Sweep
@@ -30,11 +37,14 @@ from wsss.platform.tuning.sweep import Sweep
 
 @pytest.fixture(scope="session")
 def ray_started() -> Iterator[None]:
-    """Start Ray, whose processes send their metrics once a second instead of once in ten."""
+    """Start Ray, whose processes send their metrics once a second instead of once in ten.
+
+    It keeps idle processes for later tests, which would otherwise import torch in new ones."""
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
+        patch.setenv("RAY_num_workers_soft_limit", "6")
         cluster.connect()
     yield
     ray.shutdown()
@@ -51,6 +61,13 @@ def in_process() -> Iterator[None]:
 def trials_in_process(ray_started: None, in_process: None) -> Iterator[None]:
     """Run the trials of a test's sweeps with Tune, and compute all stages without Ray."""
     with stages_in_trials():
+        yield
+
+
+@pytest.fixture
+def trials_without_ray(in_process: None) -> Iterator[None]:
+    """Run the trials of a test's sweeps one after another, and compute all stages, without Ray."""
+    with sweeps_in_process():
         yield
 
 
@@ -96,12 +113,13 @@ def ray_chain(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Ex
     Class maps are those of the training images, and predictions those of the validation images. The
     networks of IRN and the segmenter are trained in this process: the first network shows that a
     worker of Ray Train computes the same, and what differs between trainings, the columns of their
-    batches, comes from Ray Data here too."""
-    splits = {"scoring.splits": ("train",), "segment.splits": ("val",)}
-    experiment = build_experiment("lpcam", preset="scenes", changes={**SMALL, **CHAIN, **splits})
+    batches, comes from Ray Data here too. Of the pools of actors, Ray runs that of the first class
+    maps and that of the predictions; `stages/test_batched_labels.py` starts the pool of a walk."""
+    few = {"scoring.splits": ("train",), "segment.splits": ("val",), "views.actors": 1}
+    experiment = build_experiment("lpcam", preset="scenes", changes={**SMALL, **CHAIN, **few})
     pipeline = Execution.of(_add_scenes(tmp_path_factory.mktemp("ray")), experiment)
     pipeline.compute(pipeline.plan.steps[0])
-    with trainings_in_process():
+    with trainings_in_process(), repeated_pools_in_process([Walk]):
         pipeline.execute()
     return pipeline
 

@@ -5,7 +5,7 @@ training, and the tasks of `cluster.map_tasks`. What a stage computes needs no s
 starting one takes longer than a small stage itself. `test_with_ray.py` shows that Ray computes the
 same. The stages of a Tune trial may be computed in the process of the trial.
 
-Here, images are enlarged to 192 pixels instead of 500 before their superpixels are computed, which
+Here, images are enlarged to 128 pixels instead of 500 before their superpixels are computed, which
 would take half a second an image; `tests/stages/test_regions.py` enlarges some to 500.
 """
 
@@ -133,6 +133,22 @@ def trainings_in_process() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def repeated_pools_in_process(known: Sequence[type[actors.Actor]]) -> Iterator[None]:
+    """Let Ray run the first pool of each class of actors, and compute in this process instead of
+    further pools, and instead of those of the known classes, whose pools other tests start."""
+    started, with_ray = [*known], actors.run
+
+    def run(actor: type[actors.Actor], *arguments: Any) -> dict[str, Any]:
+        repeated = actor in started
+        started.append(actor)
+        return (_infer if repeated else with_ray)(actor, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(actors, "run", run)
+        yield
+
+
+@contextlib.contextmanager
 def stages_in_process() -> Iterator[None]:
     """Compute all stages in this process."""
     with pytest.MonkeyPatch.context() as patch:
@@ -145,7 +161,7 @@ def stages_in_process() -> Iterator[None]:
         patch.setattr(loader, "blocks", _blocks)
         patch.setattr(ray_train, "fit", _fit)
         patch.setattr(shards, "_write_shards", _write_shards)
-        patch.setattr(superpixels, "PUBLISHED_SIDE", 192)
+        patch.setattr(superpixels, "PUBLISHED_SIDE", 128)
         yield
 
 

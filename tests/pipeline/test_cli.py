@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import HANG
+from command_line import outputs
 from PIL import Image
 from small_jobs import SMALL_WORDS
 from wsss.platform.models.backbones import Small
 from wsss.platform.ops.crf import parameters
+from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.schema import read_run
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -93,7 +92,7 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
 
 
 def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: Any) -> None:
-    words = ("run", "lpcam", *SMALL_WORDS, "--set=lpcam.tau=0.2", "--refine=crf")
+    words = ("run", "lpcam", *SMALL_WORDS, "--set=lpcam.tau=0.2", "--refine=par")
     assert wsss(*words, "--name", "filed")[0] == 0
     file = job.store.location("runs/filed/experiment.yaml")
     code, out, _ = wsss("run", str(file), "--name", "filed", "--quiet")
@@ -227,19 +226,6 @@ def test_methods_and_doctor_print_fields_and_artifacts(wsss: Any) -> None:
     assert "damaged" not in out
 
 
-RUN_COMMANDS = """
-import contextlib, io, json, sys
-from wsss.platform.cli import main
-
-for words in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(words)
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
-assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
-"""
-
-
 REFUSED = (
     "nothing can be written into {}",
     "run 'new' (0 of ",
@@ -250,8 +236,9 @@ REFUSED = (
 
 
 def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
-    wsss: Any, job: Any, tmp_path: Path, read_only: Any
+    wsss: Any, job: Any, tmp_path: Path, read_only: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It does not start Ray, either."""
     assert wsss("run", "lpcam", *SMALL_WORDS)[0] == 0
     root, page = tmp_path / "store", tmp_path / "page"
     left_out = shutil.ignore_patterns("verified", "page")
@@ -267,13 +254,11 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
         ["run", "cam", *SMALL_WORDS, "--set", "training.epochs=1"],
         ["sweep", "lpcam", *SMALL_WORDS, "--trials", "2", "--name", "new"],
     ]
-    words = json.dumps([[*command, "--store", str(root)] for command in commands])
+    words = [[*command, "--store", str(root)] for command in commands]
     before = sorted(root.rglob("*"))
-    done = subprocess.run(
-        read_only(root, "-c", RUN_COMMANDS, words), capture_output=True, text=True, timeout=HANG
-    )
-    assert done.returncode == 0, done.stderr
-    results = [json.loads(line) for line in done.stdout.splitlines()]
+    with monkeypatch.context() as patch:
+        patch.delattr(cluster, "connect")
+        results = read_only(root, lambda: outputs(words))
     assert [code for code, _, _ in results] == [0] * 5 + [2] * 4, results
     repeated, paged, compared, data, doctor, *refused = results
     assert "nothing to do" in repeated[1]

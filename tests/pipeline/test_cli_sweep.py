@@ -1,4 +1,4 @@
-"""Tests of the command `wsss sweep` with Ray: what users type, and what it prints."""
+"""Tests of the command `wsss sweep`: what users type, and what it prints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from small_jobs import SMALL_WORDS
 from wsss.platform.trackers import opening
 from wsss.platform.tuning.journal import Journal
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_started")]
-
 BUDGET = ("--search", "eipu", "--budget", "7 stages", "--concurrent", "1")
 THREE = ("sweep", "lpcam", *SMALL_WORDS, "--trials", "9", *BUDGET, "--name", "three")
 """A sweep of three trials: each computes three stages, and nine are more than its budget."""
 
 
+@pytest.mark.cluster
 def test_sweep_reports_the_best_and_repeats_nothing(
     trials_in_process: None, wsss: Any, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +61,7 @@ def test_sweep_reports_the_best_and_repeats_nothing(
 
 
 def test_a_sweep_over_combinations_names_the_best_combination(
-    trials_in_process: None, wsss: Any, tmp_path: Path
+    trials_without_ray: None, wsss: Any, tmp_path: Path
 ) -> None:
     space = tmp_path / "mine.py"
     space.write_text("SPACES = {'all': {'combination': ['lpcam']}}")
@@ -84,7 +83,7 @@ def test_a_sweep_over_combinations_names_the_best_combination(
 @pytest.mark.faults
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_whose_driver_is_killed_resumes(
-    wsss: Any, job: Any, tmp_path: Path, end: signal.Signals
+    ray_started: None, wsss: Any, job: Any, tmp_path: Path, end: signal.Signals
 ) -> None:
     """The resumed sweep has the trials of an uninterrupted one: the first ten points of TPE are
     drawn, and TPE suggests the same points after them."""
@@ -120,6 +119,7 @@ def test_a_sweep_whose_driver_is_killed_resumes(
     assert [(t.params, t.value) for t in resumed] == [(t.params, t.value) for t in whole]
 
 
+@pytest.mark.cluster
 def test_report_writes_the_page_of_a_sweep(
     trials_in_process: None, wsss: Any, tmp_path: Path
 ) -> None:

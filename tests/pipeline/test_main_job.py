@@ -16,7 +16,7 @@ from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.images import decode_image, decode_mask
-from wsss.platform.data.transforms import normalized, resized
+from wsss.platform.data.transforms import Crop, normalized, resized
 from wsss.platform.errors import InputError
 from wsss.platform.method import PrototypeMethod, build_experiment
 from wsss.platform.metrics import ConfusionMatrix
@@ -27,7 +27,7 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.inference import class_maps as inference_class_maps
 from wsss.platform.stages.labels import scoring
 from wsss.platform.stages.prototypes import clustering
-from wsss.platform.stages.training import metrics_log
+from wsss.platform.stages.training import loader, metrics_log
 from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
@@ -253,3 +253,22 @@ def test_methods_trained_together_share_one_network(job: Any) -> None:
     assert second.plan.network.key == pipeline.plan.network.key
     second.execute()
     assert set(map(str, second.read_scores())) == {"sipe-cpal", "cpal"}
+
+
+def test_two_workers_load_disjoint_halves(job: Any) -> None:
+    pieces = tuple(slices(job.pipeline.plan.context.shards, "train"))
+    images = []
+    for rank in (0, 1):
+        plan = loader.Plan(
+            slices=pieces,
+            classes=6,
+            batch_size=4,
+            crop=Crop(resize=(96, 96), side=96),
+            seed=0,
+            rank=rank,
+            world=2,
+        )
+        rows = [r for block in loader.blocks(plan, [0]) for r in block["image"]]
+        assert len(rows) == 24
+        images += [r.tobytes() for r in rows]
+    assert len(set(images)) == 48

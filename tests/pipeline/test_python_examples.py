@@ -49,12 +49,11 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path) 
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.cluster
 @pytest.mark.parametrize("example", EXAMPLES, ids=EXAMPLES.get)
 def test_the_first_example_runs(
-    example: str, trials_in_process: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: str, trials_without_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`test_api_with_ray.py` runs the functions of the examples with stages in Ray's workers."""
+    """`test_api_with_ray.py` runs the functions of the examples with Ray."""
     smaller = example.replace("Scenes()", FEWER["Scenes()"]).replace(
         'preset="scenes"', 'preset="scenes", changes={"training.epochs": 1}'
     )

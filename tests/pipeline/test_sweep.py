@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import stages_in_process
 from limits import HANG
 from small_jobs import SMALL
+from sweeps_in_process import sweeps_in_process
 from wsss.platform.config.fields import replaced
 from wsss.platform.errors import InputError, StorageError
 from wsss.platform.method import build_experiment
@@ -100,33 +102,6 @@ def test_a_resumed_sweep_keeps_the_start_and_the_seconds_of_its_first_pass(
     assert read_record(Journal(job.store, "passes").plan, SweepPlan).seconds == record.seconds
 
 
-@pytest.mark.cluster
-def test_a_store_that_fails_between_two_trials_loses_no_trial(
-    ray_started: None, job: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The sentence of the store ends the sweep; no trial is repeated, and the sweep goes on."""
-
-    def trial(store: object, sweep: object, point: dict[str, float], *rest: Any) -> dict[str, Any]:
-        value = point["lpcam.mu_f"]
-        return {"value": value, "score": None, "error": None, "cached": True, "seconds": 1.0}
-
-    def add(journal: Journal, ended: Trial) -> None:
-        if ended.id == "0001":
-            raise StorageError("trials.jsonl cannot be written: the disk is full")
-        journal.lines.append((json.dumps(as_json(ended)) + "\n").encode())
-
-    monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
-    sweep = Sweep(base=job.experiment, space={"lpcam.mu_f": [0.5, 0.6, 0.7, 0.8]}, concurrent=1)
-    catalog = Catalog.of(job.store)
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "add", add)
-        with pytest.raises(StorageError, match="the disk is full"):
-            run(catalog, sweep, "full", "command", ProgressDisplay())
-    assert [t.id for t in Journal(job.store, "full").trials()] == ["0000"]
-    record = run(catalog, sweep, "full", "command", ProgressDisplay(), resume=True)
-    assert [t.value for t in record.trials] == [0.5, 0.6, 0.7, 0.8]
-
-
 def test_a_sweep_that_is_refused_writes_no_progress(job: Any) -> None:
     sweep = Sweep(base=job.experiment, space=SPACE, trials=2)
     record = Journal(job.store, "other")
@@ -157,33 +132,55 @@ def test_a_space_may_not_vary_method_seed_or_data(job: Any, field: str) -> None:
         Sweep(base=job.experiment, space={field: [1]})
 
 
-@pytest.mark.parametrize("fit", [1, 3])
+def full_after(count: int) -> Any:
+    """Return a `Journal.add` whose disk is full once the journal has some trials."""
+    real = Journal.add
+
+    def add(journal: Journal, ended: Trial) -> None:
+        if len(journal.trials()) == count:
+            raise StorageError("trials.jsonl cannot be written: the disk is full")
+        real(journal, ended)
+
+    return add
+
+
 @pytest.mark.cluster
-def test_trials_that_do_not_fit_the_memory_wait(
-    ray_started: None, job: Any, monkeypatch: Any, tmp_path: Path, fit: int
+def test_trials_wait_for_memory_and_a_store_that_fails_ends_the_sweep(
+    ray_started: None, job: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    patience = HANG if fit == 3 else 1  # with room for one, no other trial comes
+    """With memory for two trials, two run together and the third waits for the end of one.
+
+    The sentence of the store ends the sweep; no trial is repeated, and the sweep goes on."""
 
     def trial(store: object, sweep: object, point: dict[str, float], *rest: Any) -> dict[str, Any]:
         (tmp_path / str(point["lpcam.mu_f"])).touch()
-        end = time.monotonic() + patience
-        while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < end:
-            time.sleep(0.05)
+        for count, patience in ((2, HANG), (3, 1)):  # a third trial would come, if it had room
+            end = time.monotonic() + patience
+            while len(list(tmp_path.iterdir())) < count and time.monotonic() < end:
+                time.sleep(0.05)
         started = len(list(tmp_path.iterdir()))
-        return {"value": started / 4, "score": None, "error": None, "cached": True, "seconds": 1.0}
+        return {"value": started / 8, "score": None, "error": None, "cached": True, "seconds": 1.0}
 
-    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._trial_memory()) // fit)
+    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._trial_memory()) // 2)
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
-    space = {"lpcam.mu_f": [0.55, 0.65, 0.75]}
-    sweep = Sweep(base=job.experiment, space=space, concurrent=3)
-    record = run(Catalog.of(job.store), sweep, f"fit-{fit}", "command", ProgressDisplay())
-    started = sorted(4 * t.value for t in record.trials if t.value is not None)
-    assert started == ([1, 2, 3] if fit == 1 else [3, 3, 3])
+    points = [0.5, 0.6, 0.7, 0.8, 0.9]
+    sweep = Sweep(base=job.experiment, space={"lpcam.mu_f": points}, concurrent=3)
+    catalog = Catalog.of(job.store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", full_after(1))
+        with pytest.raises(StorageError, match="the disk is full"):
+            run(catalog, sweep, "full", "command", ProgressDisplay())
+    (first,) = Journal(job.store, "full").trials()
+    assert first.value == 2 / 8
+    assert len(list(tmp_path.iterdir())) < len(points)
+    with stages_in_process(), sweeps_in_process():
+        record = run(catalog, sweep, "full", "command", ProgressDisplay(), resume=True)
+    assert [t.params["lpcam.mu_f"] for t in record.trials] == points
+    assert record.trials[int(first.id)] == first
 
 
-@pytest.mark.cluster
 def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(
-    ray_started: None, job: Any
+    trials_without_ray: None, job: Any
 ) -> None:
     space = {"lpcam.split": ["nowhere", "no_such"]}
     sweep = Sweep(base=job.experiment, space=space, retries=1, concurrent=1)
@@ -277,7 +274,9 @@ def test_a_point_has_a_value_when_all_its_seeds_have_ended(job: Any) -> None:
 def test_trainings_that_do_worse_are_stopped(
     ray_started: None, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trainings that begin after an interruption are stopped too: the earlier rungs count."""
+    """Trainings that begin after an interruption are stopped too: the earlier rungs count.
+
+    Tune stops those trainings that its scheduler stops where trials run one after another."""
 
     def trial(store: Any, sweep: Any, point: Any, seed: int, report: Any) -> dict[str, Any]:
         row = {"score": None, "seconds": 0.1}
@@ -290,7 +289,8 @@ def test_trainings_that_do_worse_are_stopped(
     space = {"training.lr": [0.08, 0.01, 0.1]}
     sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
     assert sweep.rungs == [1, 2]
-    whole = run(Catalog.of(job.store), sweep, "asha", "command", ProgressDisplay())
+    with stages_in_process(), sweeps_in_process():
+        whole = run(Catalog.of(job.store), sweep, "asha", "command", ProgressDisplay())
     assert [t.status for t in whole.trials] == ["done", "stopped", "done"]
     assert [t.rungs for t in whole.trials[:2]] == [((1, 0.08), (2, 0.16)), ((1, 0.01),)]
     assert whole.trials[1].value == 0.01

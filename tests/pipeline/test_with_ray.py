@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from in_process import stages_in_process
 from PIL import Image
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, label_maps, shards
@@ -16,7 +17,6 @@ from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.formats.shards import slices
 from wsss.platform.data.sources.folder import Folder
 from wsss.platform.data.sources.scenes import Scenes
-from wsss.platform.data.transforms import Crop
 from wsss.platform.errors import InputError
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline.execution import Execution
@@ -26,7 +26,6 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.labels import pseudo_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
 from wsss.platform.stages.prototypes import clustering
-from wsss.platform.stages.training import loader
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.store import Store
 
@@ -76,7 +75,8 @@ def test_an_image_that_kills_its_process_is_named_and_kept_unrefined(tmp_path: P
         Image.fromarray(array).save(tmp_path / "in" / "images" / f"{id}.png")
     (tmp_path / "in" / "labels.csv").write_text("id,labels\na,ant\nb,ant\nc,ant\n")
     store = Store(tmp_path / "store")
-    dataset, _ = registry.add(store, Folder(tmp_path / "in"), "three", ProgressDisplay())
+    with stages_in_process():
+        dataset, _ = registry.add(store, Folder(tmp_path / "in"), "three", ProgressDisplay())
     (piece,) = slices(dataset, "train")
     rng = np.random.default_rng(1)
     rows = [
@@ -111,30 +111,11 @@ def test_clustering_does_not_depend_on_the_number_of_workers(job: Any) -> None:
     files = maps.files(".npy")
     settings = replace(job.pipeline.plan.localizer.clustering, clusters=5)
     one = clustering.run(files, settings, seed=3, workers=1, limit=1 << 30)
-    three = clustering.run(files, settings, seed=3, workers=3, limit=0)
-    assert one.keys() == three.keys()
+    two = clustering.run(files, settings, seed=3, workers=2, limit=0)
+    assert one.keys() == two.keys()
     for s in one:
-        assert np.array_equal(one[s].centers, three[s].centers)
-        assert np.array_equal(one[s].counts, three[s].counts)
-
-
-def test_two_workers_stream_disjoint_halves(job: Any) -> None:
-    pieces = tuple(slices(job.pipeline.plan.context.shards, "train"))
-    images = []
-    for rank in (0, 1):
-        plan = loader.Plan(
-            slices=pieces,
-            classes=6,
-            batch_size=4,
-            crop=Crop(resize=(96, 96), side=96),
-            seed=0,
-            rank=rank,
-            world=2,
-        )
-        rows = [r for block in loader.blocks(plan, [0]) for r in block["image"]]
-        assert len(rows) == 24
-        images += [r.tobytes() for r in rows]
-    assert len(set(images)) == 48
+        assert np.array_equal(one[s].centers, two[s].centers)
+        assert np.array_equal(one[s].counts, two[s].counts)
 
 
 @pytest.mark.faults
@@ -150,13 +131,17 @@ def test_two_training_workers_finish(job: Any) -> None:
     assert lines[0]["loss"] == pytest.approx(lines[0]["classification"])
 
 
-def test_ray_checks_a_source_as_its_shards_keep_it(tmp_path: Path) -> None:
-    source, store = Scenes(train=300, val=3, size=32), Store(tmp_path / "store")
+def test_ray_checks_a_source_as_its_shards_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "ROWS_PER_SHARD", 32)
+    source, store = Scenes(train=60, val=3, size=32), Store(tmp_path / "store")
     conversion = registry.read_all(source, ProgressDisplay())
     assert list(tmp_path.iterdir()) == []
-    registry.add(store, source, "scenes", ProgressDisplay())
+    with stages_in_process():
+        registry.add(store, source, "scenes", ProgressDisplay())
     assert registry.check(store, "scenes") == conversion.check
-    assert conversion.check.whole.agreeing == conversion.check.whole.comparable > 290
+    assert conversion.check.whole.agreeing == conversion.check.whole.comparable > 55
 
 
 def test_a_truncated_image_fails_the_job_and_leaves_nothing(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
-"""Tests of platform.ray_runtime.cluster: what runs where, given the resources of the nodes."""
+"""Tests of platform.ray_runtime.cluster: what runs where, given the resources of the nodes.
+
+`stages/test_batched_labels.py` starts a cluster whose CPU stages stay off its GPU nodes.
+"""
 
 from __future__ import annotations
 
 import stat
-import subprocess
-import sys
 
 import pytest
-from limits import HANG
 from wsss.platform.ray_runtime import cluster
 
 HEAD = {"driver": 1.0, "GPU_limit": 4.0, "cpu_stage_limit": 64.0, "memory": 1e9}
@@ -79,37 +79,3 @@ def test_nodes_that_may_still_start_count(nodes, started):
     nodes({**HEAD, **started}, {"CPU": 64.0, "memory": 1e12})
     assert cluster.trial_resources() == {"driver": 0.01, "memory": cluster.TRIAL_BYTES}
     assert cluster.trial_slots() == 2  # on the head alone
-
-
-SCRIPT = """
-import sys
-import ray
-from ray.cluster_utils import Cluster
-from wsss.platform.ray_runtime import cluster
-
-nodes = Cluster()
-head = {"driver": 1, "GPU_limit": 1, "cpu_stage_limit": 2}
-nodes.add_node(num_cpus=0, resources=head)
-nodes.add_node(num_cpus=8, num_gpus=1, wait=False)
-cpu_node = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2}, wait=False)
-nodes.wait_for_nodes(float(sys.argv[1]))
-ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
-
-def where(piece):
-    return ray.get_runtime_context().get_node_id()
-
-print("apart", set(cluster.map_tasks(where, range(8))) == {cpu_node.node_id})
-print("alive", cluster.survives(where, 0), cluster.workers(), cluster.gpus())
-ray.shutdown()
-nodes.shutdown()
-"""
-
-
-@pytest.mark.cluster
-def test_cpu_stages_stay_off_gpu_nodes():
-    """The GPU node has most cores and is left alone all the same."""
-    out = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(HANG)], capture_output=True, text=True, timeout=HANG
-    ).stdout
-    assert "apart True\n" in out
-    assert "alive True 2 1\n" in out

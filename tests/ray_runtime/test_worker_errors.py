@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import ray.cloudpickle
@@ -95,24 +96,27 @@ def by_data_map(kind: str, folder: Path) -> None:
 
 
 class FailingAtWork(actors.Actor):
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    """An actor that leaves a file for the first slice, and fails at the second."""
+
+    def __init__(self, job: tuple[str, Path]) -> None:
+        self.kind, self.folder = job
 
     def work(self, piece: Slice) -> int:
-        return fail(self.kind)
-
-
-class FailingAtStart(FailingAtWork):
-    def __init__(self, kind: str) -> None:
-        fail(kind)
+        if piece != PIECES[0]:
+            fail(self.kind)
+        (self.folder / piece.file.name).touch()
+        return piece.rows
 
 
 def by_actor(kind: str, folder: Path) -> None:
-    actors.run(FailingAtWork, kind, PIECES, 1, lambda done, total: None)
-
-
-def by_actor_start(kind: str, folder: Path) -> None:
-    actors.run(FailingAtStart, kind, PIECES, 1, lambda done, total: None)
+    """Let the second of three slices of a call fail; no later slice is processed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(actors, "MOST_BLOCKS", 1)
+        patch.setattr(actors, "BLOCKS_PER_ACTOR", 0)
+        try:
+            actors.run(FailingAtWork, (kind, folder), PIECES, 1, lambda done, total: None)
+        finally:
+            assert [path.name for path in folder.iterdir()] == [PIECES[0].file.name]
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,6 @@ WAYS = [
     (by_nested_task, KINDS),
     (by_data_map, KINDS),
     (by_actor, ("full",)),  # the start of an actor takes seconds
-    (by_actor_start, ("input",)),
     (by_holder, ("odd",)),
 ]
 """The ways of an error, and the kinds that take each: all kinds take the ways of tasks, and the
@@ -261,6 +264,23 @@ def test_an_error_of_a_trial_is_recorded_with_its_kind_and_number(
     assert {result.config["kind"]: result.metrics["error"] for result in results} == {
         kind: described(expected(kind)) for kind in KINDS
     }
+
+
+class FailingAtStart(actors.Actor):
+    def __init__(self, kind: str) -> None:
+        fail(kind)
+
+    def work(self, piece: Slice) -> int:
+        return piece.rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_actor_is_made_at_its_first_call_which_can_send_its_error(kind: str) -> None:
+    """Ray keeps only the text of an error at the start of an actor's process."""
+    late = actors.LateActor(FailingAtStart, kind, PIECES)
+    with pytest.raises(SentError) as caught:
+        late({"number": np.array([0])})
+    assert str(original(wrapped(caught.value))) == str(expected(kind))
 
 
 def test_errors_are_described_in_one_line() -> None:

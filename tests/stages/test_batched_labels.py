@@ -138,7 +138,7 @@ from wsss.platform.data.formats import shards
 from wsss.platform.method import Clustering
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline.context import Catalog, Context
-from wsss.platform.ray_runtime import gpus
+from wsss.platform.ray_runtime import cluster, gpus
 from wsss.platform.stages.inference import actors, propagation
 from wsss.platform.stages.labels import batched_labels
 from wsss.platform.stages.labels.pseudo_labels import Cut
@@ -223,6 +223,15 @@ assert ours.keys() == alone.keys() == {(0, 0), (0, 1)}
 for group, clusters in alone.items():
     assert ours[group].counts.tolist() == clusters.counts.tolist()
     np.testing.assert_allclose(ours[group].centers, clusters.centers, atol=1e-3)
+
+limits = {"GPU_limit": 3, "cpu_stage_limit": 4}
+cpu_node = nodes.add_node(num_cpus=2, resources={"cpu_stage": 2, **limits})
+
+def node_of(piece):
+    return ray.get_runtime_context().get_node_id()
+
+print("apart", set(cluster.map_tasks(node_of, range(8))) == {cpu_node.node_id})
+print("alive", cluster.survives(node_of, 0), cluster.workers(), cluster.gpus())
 ray.shutdown()
 nodes.shutdown()
 """
@@ -240,8 +249,10 @@ def write_features(folder, rows=40):
 
 
 @pytest.mark.cluster
-def test_on_a_node_with_a_gpu_actors_share_it(write_shards, tmp_path):
-    """Ray pretends that this machine has a GPU; torch computes on the CPU where it sees none."""
+def test_on_a_node_with_a_gpu_actors_share_it_and_cpu_stages_stay_off_it(write_shards, tmp_path):
+    """Ray pretends that this machine has a GPU; torch computes on the CPU where it sees none.
+
+    The first GPU node has most cores and is left alone once there is a node for CPU stages."""
     pieces, folder = write_shards([16], size=(HEIGHT, WIDTH)), LocalFolder(tmp_path)
     maps = [image_maps for piece in pieces for image_maps in write_maps(piece, folder)]
     write_features(folder)
@@ -260,6 +271,7 @@ def test_on_a_node_with_a_gpu_actors_share_it(write_shards, tmp_path):
     assert "small features are sent: False" in lines
     assert f"k-means 1.0 of GPU [0], {device}" in lines, result.stderr
     assert result.returncode == 0, result.stderr
+    assert lines[-2:] == ["apart True", "alive True 4 3"]
     files = [label_maps.file_of_slice(LocalFolder(tmp_path / "out"), piece) for piece in pieces]
     labels = {id: plane for file in files for id, plane in label_maps.read(file.local()).items()}
     assert labels.keys() == {image_maps.id for image_maps in maps}
