@@ -115,7 +115,7 @@ def ray_chain(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Ex
     worker of Ray Train computes the same, and what differs between trainings, the columns of their
     batches, comes from Ray Data here too. Of the pools of actors, Ray runs that of the first class
     maps and that of the predictions; `stages/test_batched_labels.py` starts the pool of a walk."""
-    few = {"scoring.splits": ("train",), "segment.splits": ("val",), "views.actors": 1}
+    few = {"scoring.splits": ("train",), "segment.splits": ("val",)}
     experiment = build_experiment("lpcam", preset="scenes", changes={**SMALL, **CHAIN, **few})
     pipeline = Execution.of(_add_scenes(tmp_path_factory.mktemp("ray")), experiment)
     pipeline.compute(pipeline.plan.steps[0])
