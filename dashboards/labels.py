@@ -31,7 +31,7 @@ OBJECTIVE_TEXTS: Mapping[str, str] = {
     "miou": "mIoU of the {}",
     "precision": "precision of the {}",
     "recall": "recall of the {}",
-    "parts": "share of the parts that are not discriminative, covered by the {}",
+    "parts": "share of non-discriminative parts covered by the {}",
     "seconds": "seconds of a trial",
 }
 """What each objective of a sweep measures, of the result that its trials score."""

@@ -81,9 +81,8 @@ def test_a_sweep_of_several_objectives_shows_its_front(store: Store) -> None:
         (
             {"refine.beta": 8},
             ("miou", "parts", "seconds"),
-            "mIoU of the pseudo labels at the best threshold, coverage of parts that are not "
-            "discriminative by the pseudo labels at the best threshold, seconds of a trial on "
-            "train",
+            "mIoU of the pseudo labels at the best threshold, share of non-discriminative parts "
+            "covered by the pseudo labels at the best threshold, seconds of a trial on train",
         ),
         (
             {"refine.beta": 8, "segment.training.lr": 0.1},
