@@ -16,7 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from wsss.methods.cam import CAM
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.method import Batch, build_experiment, find_method
 from wsss.platform.models import backbones

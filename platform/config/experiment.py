@@ -1,6 +1,6 @@
-"""Configuration of an experiment, in one slice for each stage of the pipeline.
+"""Configuration of an experiment, in one group of options for each stage of the pipeline.
 
-A slice, such as `Experiment.training`, holds only the options that one stage reads, so that a
+A group, such as `Experiment.training`, holds only the options that one stage reads, so that a
 change of one option recomputes only the stages that depend on it.
 """
 
@@ -15,12 +15,12 @@ from ..errors import FieldError
 from ..ops.crf import CRFBackend, CRFName
 from ..records.result_id import RefinementName
 from .fields import AUTO, Options, dataclass, option
+from .groups.network import Network
+from .groups.training import Training
 from .limits import bounds
 from .refiners.par import PixelAdaptive
 from .refiners.segments import SegmentMerging
 from .rules import Threshold
-from .slices.network import Network
-from .slices.training import Training
 
 Enlarging = Literal["stretch", "irn"]
 SegmenterName = Literal["deeplabv2", "upernet"]

@@ -10,8 +10,8 @@ from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 from ..config.experiment import Experiment, Views
-from ..config.slices.network import Network
-from ..config.slices.training import Training
+from ..config.groups.network import Network
+from ..config.groups.training import Training
 from ..data import registry
 from ..data.formats import shards as formats_shards
 from ..data.formats.shards import Slice, read

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from ..config.fields import values_in_key
-from ..config.slices.network import Network
-from ..config.slices.training import Training
+from ..config.groups.network import Network
+from ..config.groups.training import Training
 from ..errors import InputError
 from ..models.backbones import check_stride, outline
 from ..ops.crf import CRFS

@@ -23,7 +23,7 @@ from measure import say
 from PIL import Image
 from sharding import private
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.images import encode_png

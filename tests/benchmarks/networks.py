@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from measure import photographs, say, seconds
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from measure import KEPT, feature_files, say, seconds, some_centers
 from networks import learner_of, make_trainer
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.formats.features import FeatureRows
 from wsss.platform.data.images import encode_png

@@ -14,8 +14,8 @@ from rows import Bench, elapsed, steady_rate
 from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.ray_runtime.quirks import settings
 from wsss.platform.stages.inference import actors, class_maps

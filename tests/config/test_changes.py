@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from wsss.platform.config.fields import replaced, values_in_key
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.training import Training
 from wsss.platform.errors import FieldError
 from wsss.platform.method import build_experiment
 

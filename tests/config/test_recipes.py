@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from wsss.platform.config.experiment import Segment
+from wsss.platform.config.groups.training import Training
 from wsss.platform.config.recipes import RECIPES, recipe
-from wsss.platform.config.slices.training import Training
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 

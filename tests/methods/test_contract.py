@@ -12,8 +12,8 @@ import torch
 from wsss.methods.lpcam import local_prototype_maps
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import Options, fields_of
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.method import (

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from small_jobs import SMALL_WORDS
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment, find_method
 from wsss.platform.models import weights

@@ -21,7 +21,7 @@ import pytest
 import ray
 import ray.data
 import ray.exceptions
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.training import Training
 from wsss.platform.errors import InputError, StorageError
 from wsss.platform.ray_runtime.quirks import settings, training, trials
 from wsss.platform.ray_runtime.quirks.upstream import QUIRKS, RAY_VERSION, UNREPORTED, Quirk

@@ -12,7 +12,7 @@ import pytest
 import torch
 from limits import HANG
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.ops.crf import CRFS, crf_bytes
@@ -133,7 +133,7 @@ import ray
 from ray.cluster_utils import Cluster
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.fields import resolved
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import shards
 from wsss.platform.method import Clustering
 from wsss.platform.ops.crf import CRFS

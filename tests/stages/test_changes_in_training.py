@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from wsss.methods.cam import CAM
-from wsss.platform.config.slices.changes import change_text
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.changes import change_text
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.method import Batch
 from wsss.platform.records.progress_file import read_metrics

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, prototype_patches, shards
 from wsss.platform.data.formats.features import FeatureRows, open_features, read_feature_rows
 from wsss.platform.data.images import decode_image, encode_png

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.images import decode_image, encode_png

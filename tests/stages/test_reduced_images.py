@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.models.backbones import Small

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.training import Training
 from wsss.platform.method import build_experiment
 from wsss.platform.stages.training.schedule import learning_rate
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 from wsss.methods.cam import CAM
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
 from wsss.platform.method import Batch

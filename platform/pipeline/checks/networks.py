@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...config.slices.network import Network
+from ...config.groups.network import Network
 from ...method import Method
 from ...models.backbones import Backbone, build
 from ...serialization import digest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ...config.slices.network import Network
-from ...config.slices.training import Training
+from ...config.groups.network import Network
+from ...config.groups.training import Training
 from ...method import Learner
 from ...stages.training.batch_sizes import images_on_worker
 from ...storage.artifact import Artifact

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ...config.experiment import Refine
 from ...config.fields import values_in_key
-from ...config.slices.network import Network
+from ...config.groups.network import Network
 from ...data.formats.class_maps import strided_suffix
 from ...errors import InputError
 from ...ops.affinity_loss import interior

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...config.experiment import Views
-from ...config.slices.network import Network
+from ...config.groups.network import Network
 from ...data.formats import shards
 from ...data.images import MAX_PIXELS, decode_image
 from ...data.transforms import normalized, resized

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...config.slices.network import Network
+from ...config.groups.network import Network
 from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
 from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.experiment import Enlarging
-from ...config.slices.network import Network
+from ...config.groups.network import Network
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...models.boundary_net import BoundaryNet

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...config.slices.network import Network
+from ...config.groups.network import Network
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
 from ...data.transforms import fit_factor

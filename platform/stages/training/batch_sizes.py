@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...config.slices.training import Training
+from ...config.groups.training import Training
 from ...errors import InputError
 from ...method import Learner
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...config.slices.training import Training
+from ...config.groups.training import Training
 
 WARM_UP, FIRST, LAST = 5, 1e-6, 1e-5
 """Epochs of warm-up, its first learning rate, and the last learning rate (DeiT's defaults)."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...config.slices.network import Network
-from ...config.slices.training import Training
+from ...config.groups.network import Network
+from ...config.groups.training import Training
 from ...data.formats.shards import Slice
 from ...data.transforms import Crop
 from ...errors import InputError

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...config.slices.changes import change_text
+from ...config.groups.changes import change_text
 from ...errors import InputError
 from ...pipeline import classify
 from ...pipeline.context import Catalog, Runtime

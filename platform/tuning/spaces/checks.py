@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from ...config.experiment import Experiment
 from ...config.fields import replaced, walk
-from ...config.slices.changes import CHANGEABLE
-from ...config.slices.training import Training
+from ...config.groups.changes import CHANGEABLE
+from ...config.groups.training import Training
 from ...errors import InputError
 from .domains import Computed, Listed, Numbers, Space, domains_by_field, listed_values
 from .named import ADVICE_BY_FIXED_FIELD, COMBINATION

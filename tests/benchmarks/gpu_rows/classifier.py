@@ -14,8 +14,8 @@ from speed_networks import CLASSES, SCALES, work
 from torch import Tensor
 from wsss.methods.cam import CAM
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
-from wsss.platform.config.slices.training import Training
+from wsss.platform.config.groups.network import Network
+from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.transforms import normalized

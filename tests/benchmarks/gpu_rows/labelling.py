@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from peers import peer_steps
 from torch.nn import functional
 from wsss.platform.config.experiment import Views
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, label_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps
 from wsss.platform.data.transforms import normalized

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsss.methods.ssc import SSC, SSCConfig, modulation_target, region_mean, suppress
 from wsss.methods.ssc.reconstruction import EarlyStages, with_gradient_of, without_gradient
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.errors import InputError
 from wsss.platform.method import Batch, build_experiment
 from wsss.platform.models.backbones import build

@@ -11,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from wsss.platform.config.fields import values_in_key
-from wsss.platform.config.slices.network import Network
+from wsss.platform.config.groups.network import Network
 from wsss.platform.data.transforms import DEVIATION, MEAN
 from wsss.platform.errors import InputError
 from wsss.platform.models import weights
