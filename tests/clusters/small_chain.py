@@ -6,8 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from disturbed import DATA, SABOTEUR, Fault, Job
+from limits import wait_until
+from wsss.platform.stages.training import checkpoints
 
-__all__ = ["CHAIN", "DATA", "SABOTEUR", "SMALL", "Fault", "Job", "files_of"]
+__all__ = [
+    "CHAIN",
+    "DATA",
+    "SABOTEUR",
+    "SMALL",
+    "Fault",
+    "Job",
+    "files_of",
+    "wait_for_the_first_epoch",
+]
 
 SMALL = tuple(
     word
@@ -22,6 +33,16 @@ SMALL = tuple(
 """Options with which a network trains in seconds, on a GPU (also a pretended one) as on a CPU."""
 CHAIN = ("run", "cam", "--name", "chain", "--quiet", *SMALL)
 """Two epochs of three steps, class maps, seed masks and their scores."""
+
+
+def wait_for_the_first_epoch(store: Path) -> None:
+    """Wait until Ray Train has recorded a checkpoint of the only training of a store.
+
+    A worker with a checkpoint is asked for it within two seconds; a host that is lost before takes
+    its report with it.
+    """
+    pattern = f"training/*/{checkpoints.SNAPSHOT}"
+    wait_until(lambda: any(store.glob(pattern)), "the first epoch is recorded")
 
 
 def files_of(store: Path) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 from hosts import HOME, Network, missing
 from limits import HANG, wait_until
-from small_chain import CHAIN, DATA, SABOTEUR, SMALL, Fault, files_of
+from small_chain import (
+    CHAIN,
+    DATA,
+    SABOTEUR,
+    SMALL,
+    Fault,
+    files_of,
+    wait_for_the_first_epoch,
+)
 from ssh_cluster import PROGRAMS, USER, WORKERS, SSHCluster
 from written_pages import method_folder
 
@@ -61,6 +69,7 @@ def test_a_host_that_is_lost_in_a_training_changes_no_result(
     assert job.poll() is None, job.communicate()
     lost = mark.read_text()
     assert lost in WORKERS
+    wait_for_the_first_epoch(cluster.network.shared / "store")
     cluster.network.hosts[lost].kill()
     output, _ = job.communicate(timeout=HANG)
     assert job.returncode == 0, output

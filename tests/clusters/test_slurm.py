@@ -9,7 +9,7 @@ import pytest
 from hosts import SHARED, Network, missing
 from limits import HANG, wait_until
 from slurm_cluster import PROGRAMS, SlurmCluster
-from small_chain import CHAIN, DATA, SABOTEUR, Fault, files_of
+from small_chain import CHAIN, DATA, SABOTEUR, Fault, files_of, wait_for_the_first_epoch
 from written_pages import ROOT
 
 pytestmark = [
@@ -54,6 +54,7 @@ def test_a_job_that_is_preempted_goes_on(
     job = cluster.run("env", *assignments, *submission).strip()
     wait_until(lambda: mark.exists() or ended(cluster, job), "the training has stopped")
     assert mark.exists(), log(cluster)
+    wait_for_the_first_epoch(network.shared / "store")
     urgent = cluster.submit("--partition=urgent", "--nodes=2", "--exclusive", "--wrap", "true")
     wait_until(lambda: ended(cluster, urgent), "the urgent job is done")
     wait_until(lambda: ended(cluster, job), "the job has gone on and is done")
