@@ -114,7 +114,7 @@ def ray_chain(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Ex
     networks of IRN and the segmenter are trained in this process: the first network shows that a
     worker of Ray Train computes the same, and what differs between trainings, the columns of their
     batches, comes from Ray Data here too. Of the pools of actors, Ray runs that of the first class
-    maps and that of the predictions; `stages/test_batched_labels.py` starts the pool of a walk."""
+    maps and of the predictions; `stages/labels/test_batched_labels.py` starts that of a walk."""
     few = {"scoring.splits": ("train",), "segment.splits": ("val",)}
     experiment = build_experiment("lpcam", preset="scenes", changes={**SMALL, **CHAIN, **few})
     pipeline = Execution.of(_add_scenes(tmp_path_factory.mktemp("ray")), experiment)

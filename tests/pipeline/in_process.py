@@ -6,7 +6,7 @@ starting one takes longer than a small stage itself. `test_with_ray.py` shows th
 same. The stages of a Tune trial may be computed in the process of the trial.
 
 Here, images are enlarged to 128 pixels instead of 500 before their superpixels are computed, which
-would take half a second an image; `tests/stages/test_regions.py` enlarges some to 500.
+would take half a second an image; `tests/stages/labels/test_regions.py` enlarges some to 500.
 """
 
 from __future__ import annotations

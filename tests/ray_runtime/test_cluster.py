@@ -1,6 +1,6 @@
 """Tests of platform.ray_runtime.cluster: what runs where, given the resources of the nodes.
 
-`stages/test_batched_labels.py` starts a cluster whose CPU stages stay off its GPU nodes.
+`stages/labels/test_batched_labels.py` starts a cluster whose CPU stages stay off its GPU nodes.
 """
 
 from __future__ import annotations

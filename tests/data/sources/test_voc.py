@@ -264,7 +264,7 @@ def test_a_truncated_image_is_named(voc_tree: Path, make_picture: Bytes) -> None
 
 @pytest.mark.shared
 def test_the_development_images_are_read() -> None:
-    tree = Path(__file__).parents[3] / "shared" / "data" / "voc12_animals"
+    tree = Path(__file__).parents[4] / "shared" / "data" / "voc12_animals"
     if not tree.is_dir():
         pytest.skip("the development images ../shared/data/voc12_animals are not here")
     source = VOC(tree)

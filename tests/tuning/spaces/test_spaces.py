@@ -32,7 +32,7 @@ from wsss.platform.tuning.spaces.domains import domains_by_field
 from wsss.platform.tuning.spaces.points import grid
 from wsss.platform.tuning.sweep import Sweep, best_experiment, searcher
 
-NAMES = sorted(p.stem for p in (Path(__file__).parents[2] / "tune_spaces").glob("*.py"))
+NAMES = sorted(p.stem for p in (Path(__file__).parents[3] / "tune_spaces").glob("*.py"))
 
 
 def module(name):

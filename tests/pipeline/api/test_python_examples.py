@@ -14,7 +14,7 @@ from small_jobs import SMALL
 from wsss.platform.cli import resolve
 from wsss.platform.method import registry
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", "docs/quick-start.md", "docs/python.md")
 NOTEBOOK = ROOT / "docs" / "examples" / "scenes.ipynb"
 FEWER = {"Scenes()": "Scenes(train=32, val=16)"}

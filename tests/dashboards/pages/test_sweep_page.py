@@ -27,7 +27,7 @@ from wsss.platform.tuning.objectives import pareto_front
 from wsss.platform.tuning.search.known_points import draw_points
 from wsss.platform.tuning.spaces.points import grid
 
-TUNE_SPACES = Path(__file__).parents[2] / "tune_spaces"
+TUNE_SPACES = Path(__file__).parents[3] / "tune_spaces"
 
 
 @pytest.mark.parametrize("path", sorted(TUNE_SPACES.glob("[a-z]*.py")), ids=lambda p: p.stem)

@@ -20,7 +20,7 @@ from wsss.platform.stages.stage_metrics import MeasuredDisplay, count_artifact
 from wsss.platform.storage.artifact import Artifact, Stage
 from wsss.platform.storage.artifact_files import LocalFolder
 
-DASHBOARD = Path(__file__).parents[2] / "deploy/grafana.json"
+DASHBOARD = Path(__file__).parents[3] / "deploy/grafana.json"
 COUNTS = {"train": 48, "val": 16}
 STAGE = "maps of the tests of metrics"
 

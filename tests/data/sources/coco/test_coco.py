@@ -22,7 +22,7 @@ from wsss.platform.data.sources.coco.segmentations import segmentation_mask
 from wsss.platform.data.sources.json_stream import read_elements
 from wsss.platform.errors import InputError
 
-SHARED = Path(__file__).parents[4] / "shared/data/labels/coco14"
+SHARED = Path(__file__).parents[5] / "shared/data/labels/coco14"
 WIDTH, HEIGHT = 12, 8
 IDS = (9, 30, 25, 71)
 """Ids of the images; the last image has no annotation."""

@@ -11,7 +11,7 @@ import jinja2
 import pytest
 from wsss.dashboards.pages.layout import TEMPLATES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DASHBOARDS = ROOT / "dashboards"
 TAG = re.compile(r"(?<!\?P)</?[A-Za-z]+[1-6]?[\s>/]|</?[A-Za-z]+$")
 PLOTLY_TAGS = re.compile(r"</?(b|br|extra)>")
