@@ -64,7 +64,7 @@ test: $(READY)
 	$(MAKE) --jobs 3 --output-sync=target test-ray test-plain check
 
 test-ray: $(READY)
-	$(BIN)/pytest -q tests/pipeline tests/ray_runtime tests/stages/labels/test_batched_labels.py -m "cluster and not faults"
+	$(BIN)/pytest -q tests/pipeline tests/ray_runtime -m "cluster and not faults"
 
 PLAIN := nice -n 19 $(BIN)/pytest -q -m "not cluster and not faults and not shared"
 JOBS := tests/pipeline tests/stages tests/oracles tests/methods tests/models

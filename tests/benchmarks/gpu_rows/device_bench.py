@@ -76,7 +76,7 @@ FULL = Sizes(
 )
 SMALL = Sizes(
     backbone="small",
-    images=3,
+    images=2,
     height=45,
     width=60,
     checked=1,

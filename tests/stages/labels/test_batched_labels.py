@@ -248,7 +248,7 @@ def write_features(folder, rows=40):
     class_maps.write(folder / "features.parquet", [maps])
 
 
-@pytest.mark.cluster
+@pytest.mark.faults
 def test_on_a_node_with_a_gpu_actors_share_it_and_cpu_stages_stay_off_it(write_shards, tmp_path):
     """Ray pretends that this machine has a GPU; torch computes on the CPU where it sees none.
 

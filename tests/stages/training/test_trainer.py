@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,12 @@ class OneConvolution(Small):
         self.c2, self.c3, self.c4 = nn.Identity(), nn.Identity(), nn.Identity()
 
 
-def test_a_compiled_backbone_takes_the_same_steps(monkeypatch):
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.faults)]
+)
+def test_a_compiled_backbone_takes_the_same_steps(monkeypatch, backend):
+    """PyTorch's default, inductor, compiles C++ for 15 seconds; the other backend only traces."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     monkeypatch.setitem(BACKBONES, "small", OneConvolution)
     eager, compiled = trainer(), trainer(compiled=True)
     for batch in batches():
