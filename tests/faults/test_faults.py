@@ -24,7 +24,7 @@ WORKERS = (
     Fault("platform.data.formats.shards:write_shard"),
     Fault("methods.cam:CAM.losses", call=5),
     Fault("platform.stages.inference.class_maps:Infer.work"),
-    Fault("platform.stages.prototypes.clustering:Holder.totals", call=2),
+    Fault("platform.stages.prototypes.holder:Holder.totals", call=2),
     Fault("platform.stages.prototypes.similarities:file_similarities"),
     Fault("platform.stages.prototypes.class_maps:file_maps"),
     Fault("platform.stages.labels.pseudo_labels:label_slice"),
@@ -38,7 +38,7 @@ WORKERS = (
 
 DRIVER = (
     Fault("platform.stages.training.trainer:Trainer.advance", call=5, act="driver"),
-    Fault("platform.stages.prototypes.clustering:Holder.totals", call=3, act="driver"),
+    Fault("platform.stages.prototypes.holder:Holder.totals", call=3, act="driver"),
     Fault("platform.stages.labels.pseudo_labels:label_slice", act="driver"),
     Fault("platform.stages.training.label_learners:Segmenter.losses", call=2, act="driver"),
 )
