@@ -20,6 +20,8 @@ READY := $(VENV)/.ready
 export RAY_USAGE_STATS_ENABLED = 0
 # Tests start many processes, and each would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
+# Temporary files of tests lie in memory where there are 4 GB for them.
+IN_MEMORY := $(shell df -P -k /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 {print "/dev/shm"}')
 
 .PHONY: demo test test-ray test-plain test-plain-jobs test-plain-rest test-shared test-cluster check types fuzz audit bench docs env lock clean
 
@@ -65,6 +67,8 @@ test: $(READY)
 
 test-ray: $(READY)
 	$(BIN)/pytest -q tests/pipeline tests/ray_runtime -m "cluster and not faults"
+
+test-ray test-plain-jobs test-plain-rest: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR),/tmp)
 
 PLAIN := nice -n 19 $(BIN)/pytest -q -m "not cluster and not faults and not shared"
 JOBS := tests/pipeline tests/stages tests/oracles tests/methods tests/models
