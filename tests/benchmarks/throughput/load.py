@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from measure import say
-from sharding import coco, make_shards, private, workers
-from sweeps import prepare_store, run_sweep
+from throughput.sharding import coco, make_shards, private, workers
+from throughput.sweeps import prepare_store, run_sweep
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.tuning import tuner
 from wsss.platform.tuning.sweep import Sweep
