@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from computation import crf_backends, trainings, transformers
+from computation import crf_backends, labels, trainings, transformers
 from growth import huge, scale, stages
 from measure import KEPT, feature_files, say, seconds, some_centers
 from speed_table import table
@@ -112,10 +112,10 @@ BENCHES = {
     "thresholds": bench_thresholds,
     "cached": bench_cached,
     "methods": trainings.bench_methods,
-    "superpixels": trainings.bench_superpixels,
-    "walk": trainings.bench_walk,
-    "crf": trainings.bench_crf,
-    "chain": trainings.bench_chain,
+    "superpixels": labels.bench_superpixels,
+    "walk": labels.bench_walk,
+    "crf": labels.bench_crf,
+    "chain": labels.bench_chain,
     "coco": sharding.bench_coco,
     "plans": sweeps.bench_plans,
     "trials": sweeps.bench_trials,

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from measure import say
 from PIL import Image
-from throughput.sharding import private
+from process_memory import private
 from wsss.platform.config.experiment import Views
 from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, label_maps, shards

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from measure import feature_files, photographs, say, seconds, some_centers
-from throughput.load import Peak
-from throughput.sharding import private
+from process_memory import Peak, private
 from wsss.platform.data import registry
 from wsss.platform.data.formats import shards
 from wsss.platform.data.images import encode_png
