@@ -18,21 +18,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import crf_backends
-import dashboard
-import huge
-import load
-import networks
 import numpy as np
-import scale
-import sharding
-import speed
-import stages
-import storage
-import sweeps
 import torch
-import transformers
+from computation import crf_backends, labels, trainings, transformers
+from growth import huge, scale, stages
 from measure import KEPT, feature_files, say, seconds, some_centers
+from speed_table import table
+from throughput import load, pages, sharding, storage, sweeps
 from wsss.platform.data import registry
 from wsss.platform.metrics import THRESHOLDS, ThresholdCurve
 from wsss.platform.ops import kmeans
@@ -111,7 +103,7 @@ def bench_cached(folder: Path) -> None:
 
 
 BENCHES = {
-    "table": speed.bench_table,
+    "table": table.bench_table,
     "scale": scale.bench_scale,
     "clustering": bench_clustering,
     "stages": stages.bench_stages,
@@ -119,11 +111,11 @@ BENCHES = {
     "kept": stages.bench_kept,
     "thresholds": bench_thresholds,
     "cached": bench_cached,
-    "methods": networks.bench_methods,
-    "superpixels": networks.bench_superpixels,
-    "walk": networks.bench_walk,
-    "crf": networks.bench_crf,
-    "chain": networks.bench_chain,
+    "methods": trainings.bench_methods,
+    "superpixels": labels.bench_superpixels,
+    "walk": labels.bench_walk,
+    "crf": labels.bench_crf,
+    "chain": labels.bench_chain,
     "coco": sharding.bench_coco,
     "plans": sweeps.bench_plans,
     "trials": sweeps.bench_trials,
@@ -133,7 +125,7 @@ BENCHES = {
     "records": load.bench_records,
     "store": storage.bench_store,
     "recovery": storage.bench_recovery,
-    "pages": dashboard.bench_pages,
+    "pages": pages.bench_pages,
     "huge": huge.bench_huge,
     "attention": transformers.bench_attention,
     "clip_es": transformers.bench_clip_es,

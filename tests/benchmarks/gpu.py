@@ -36,7 +36,7 @@ def main() -> int:
     from gpu_rows import classifier, features, labelling
     from gpu_rows.device_bench import FULL, SMALL, DeviceBench
     from measure import say
-    from speed import keep_table
+    from speed_table.table import keep_table
 
     sizes = FULL if torch.cuda.is_available() else SMALL
     with tempfile.TemporaryDirectory() as folder:

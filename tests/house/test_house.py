@@ -17,7 +17,8 @@ MAX_FILE, MAX_FUNCTION = 400, 45
 MAX_BYTES = 500_000
 """Most bytes of a file in the repository."""
 MAX_FILES, MAX_LOOSE = 9, 5
-"""Most Python files of a folder, and of `platform` beside its folders."""
+"""Most Python files of a folder, and of `platform` beside its folders; a folder of tests has at
+most as many tests and as many helpers."""
 
 
 def test_folders_are_small():
@@ -26,6 +27,16 @@ def test_folders_are_small():
         if path.name != "__init__.py":
             files.setdefault(relative(path.parent), []).append(path.name)
     assert len(files["platform"]) <= MAX_LOOSE
+    assert {name: names for name, names in files.items() if len(names) > MAX_FILES} == {}
+
+
+def test_folders_of_tests_are_small():
+    """Tests and helpers are counted apart, `conftest.py` not at all."""
+    files = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.name != "conftest.py":
+            kind = "tests" if path.name.startswith("test_") else "helpers"
+            files.setdefault(f"{kind} of {relative(path.parent)}", []).append(path.name)
     assert {name: names for name, names in files.items() if len(names) > MAX_FILES} == {}
 
 

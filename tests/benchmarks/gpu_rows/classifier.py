@@ -10,7 +10,7 @@ import torch
 from gpu_rows.device_bench import CPU, DeviceBench, calibrate, on_cpu, relative
 from measure import say
 from peers import peer_networks
-from speed_networks import CLASSES, SCALES, work
+from speed_table.networks import CLASSES, SCALES, work
 from torch import Tensor
 from wsss.methods.cam import CAM
 from wsss.platform.config.experiment import Views

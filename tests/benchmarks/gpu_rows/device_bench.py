@@ -13,7 +13,7 @@ from unittest import mock
 
 import torch
 from measure import photographs, say
-from rows import HEAD, Bench
+from speed_table.rows import HEAD, Bench
 from torch import Tensor, nn
 from wsss.platform.data.formats import shards
 from wsss.platform.data.sources.folder import Folder

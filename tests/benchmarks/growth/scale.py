@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from computation.trainings import learner_of, make_trainer
 from measure import KEPT, feature_files, say, seconds, some_centers
-from networks import learner_of, make_trainer
 from wsss.platform.config.groups.network import Network
 from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats.class_maps import ClassMaps

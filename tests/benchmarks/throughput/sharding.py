@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from measure import say
 from PIL import Image
+from process_memory import private, workers
 
 SIZES = (10_000, 80_000)
 ANNOTATIONS, POINTS, WIDTH, HEIGHT = 7, 24, 160, 120
-IDLE = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
 PICTURES = 64
 """Number of different images; all files are copies of these, which readers do not notice."""
 
@@ -55,30 +55,6 @@ def coco(root: Path, count: int) -> int:
             stream.write((", " if k else "") + json.dumps(row))
         stream.write("]}")
     return path.stat().st_size
-
-
-def private(pid: int | str) -> int:
-    """Return the bytes of memory that a process shares with no other process."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return int(fields.get("RssAnon", "0 kB").split()[0]) * 1024
-
-
-def workers() -> list[str]:
-    """Return the ids of Ray's worker processes on this machine that are not idle."""
-    ids = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                name = (path / "cmdline").read_bytes()
-                if name.startswith(b"ray::") and not name.startswith(IDLE):
-                    ids.append(path.name)
-            except OSError:
-                continue
-    return ids
 
 
 def make_shards(root: Path, store: Path) -> tuple[float, int, int]:

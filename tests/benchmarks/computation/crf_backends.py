@@ -19,7 +19,7 @@ from PIL import Image
 from torch.nn import functional as F
 from wsss.platform.ops.crf import CRF, CRFS, BatchRefiner, Refiner, label_probabilities
 
-PHOTOGRAPHS = Path(__file__).parents[3] / "shared/data/voc12_mixed/JPEGImages"
+PHOTOGRAPHS = Path(__file__).parents[4] / "shared/data/voc12_mixed/JPEGImages"
 IMAGES, SIDE = {3: 20, 21: 2, 81: 1}, 32
 """Images for each number of labels, and pixels over which scores change."""
 

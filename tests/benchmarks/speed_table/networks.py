@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from peers import peer_networks
-from rows import Bench, elapsed, steady_rate
+from speed_table.rows import Bench, elapsed, steady_rate
 from torch.utils.flop_counter import FlopCounterMode
 from wsss.methods.cam import CAM
 from wsss.platform.config.experiment import Views
@@ -28,9 +28,8 @@ SCALES = (1.0, 0.5, 1.5, 2.0)
 TRAINING = """
 import sys
 from pathlib import Path
-import rows
-import speed_networks
-print(speed_networks.trained(rows.Bench(Path(sys.argv[1])), sys.argv[2]))
+from speed_table import networks, rows
+print(networks.trained(rows.Bench(Path(sys.argv[1])), sys.argv[2]))
 """
 
 
@@ -82,7 +81,7 @@ def bench_training(b: Bench) -> None:
     peer = peer_networks.train(b.files, b.backbone, CLASSES, long, side, batch, b.device)
     for precision in ("fp32", "bf16"):
         words = [sys.executable, "-c", TRAINING, str(b.folder), precision]
-        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         env = {**os.environ, **settings.ENVIRONMENT, "PYTHONPATH": path}
         output = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
         rate = float(output.split()[-1])

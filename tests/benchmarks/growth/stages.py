@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from load import Peak
 from measure import feature_files, photographs, say, seconds, some_centers
-from sharding import private
+from process_memory import Peak, private
 from wsss.platform.data import registry
 from wsss.platform.data.formats import shards
 from wsss.platform.data.images import encode_png
@@ -63,7 +62,7 @@ COCO, HUGE, NODES, CORES = 82_783, 100_000_000, 1000, 16
 ALONE = """
 import dataclasses, json, sys
 from pathlib import Path
-import stages
+from growth import stages
 costs = stages.chain(Path(sys.argv[1]), int(sys.argv[2]))
 print(json.dumps({title: dataclasses.asdict(cost) for title, cost in costs.items()}))
 """
@@ -132,7 +131,7 @@ def chain(folder: Path, images: int) -> dict[str, Cost]:
 def chain_apart(folder: Path, images: int) -> dict[str, Cost]:
     """Return the costs of `chain`, run in its own process with its own Ray."""
     folder.mkdir()
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     words = [sys.executable, "-c", ALONE, str(folder), str(images)]
     output = subprocess.run(
         words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True

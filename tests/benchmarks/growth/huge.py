@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from measure import say
 from PIL import Image
-from sharding import private
+from process_memory import private
 from wsss.platform.config.experiment import Views
 from wsss.platform.config.groups.network import Network
 from wsss.platform.data.formats import class_maps, label_maps, shards
@@ -47,7 +47,7 @@ MOST = 9 << 30
 ALONE = """
 import sys
 from pathlib import Path
-import huge
+from growth import huge
 huge.STAGES[sys.argv[1]](Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4])
 print(huge.highest_private())
 """
@@ -252,7 +252,7 @@ def peak(name: str, folder: Path, gib: float, backbone: str = "mobilenet_v2") ->
 
     A process that takes more than `MOST` is ended; its peak is then more than `MOST`.
     """
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     words = [sys.executable, "-c", ALONE, name, str(folder), str(gib), backbone]
     environment = {**os.environ, "PYTHONPATH": path}
     job = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from measure import KEPT, feature_files, some_centers
 from peers import peer_steps
-from rows import Bench, elapsed, steady_rate
+from speed_table.rows import Bench, elapsed, steady_rate
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, shards
 from wsss.platform.data.formats.class_maps import ClassMaps

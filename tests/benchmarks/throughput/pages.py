@@ -13,7 +13,7 @@ from typing import Any
 
 from measure import say
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "dashboards"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "dashboards"))
 
 from drawn_records import make_sweep, make_trials
 from drawn_store import add_sweep, drawn_store

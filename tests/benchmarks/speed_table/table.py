@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 from measure import say
-from rows import HEAD, Bench
-from speed_networks import bench_inference, bench_training
-from speed_steps import (
+from speed_table.networks import bench_inference, bench_training
+from speed_table.rows import HEAD, Bench
+from speed_table.steps import (
     bench_clustering,
     bench_crf,
     bench_par,

@@ -6,15 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from measure import say
-from sharding import coco, make_shards, private, workers
-from sweeps import prepare_store, run_sweep
+from process_memory import Peak, private
+from throughput.sharding import coco, make_shards
+from throughput.sweeps import prepare_store, run_sweep
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.tuning import tuner
 from wsss.platform.tuning.sweep import Sweep
@@ -42,30 +42,6 @@ dataset = registry.open_dataset(Store(sys.argv[1]), "coco")
 pieces = slices(dataset, "train")
 print(actors.run(Stub, None, pieces, cluster.cores(), lambda done, total: None)["images"])
 """
-
-
-class Peak(threading.Thread):
-    """Peak memory of a process, of the largest of Ray's workers, and of all workers together."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.stop = pid, threading.Event()
-        self.own = self.largest = self.all = self.count = 0
-
-    def run(self) -> None:
-        while True:
-            sizes = [size for size in map(private, workers()) if size]
-            self.own = max(self.own, private(self.pid))
-            self.largest = max([self.largest, *sizes])
-            self.all, self.count = max(self.all, sum(sizes)), max(self.count, len(sizes))
-            if self.stop.wait(0.2):
-                return
-
-    def done(self) -> str:
-        self.stop.set()
-        self.join()
-        own, largest, whole = (round(n / 2**20) for n in (self.own, self.largest, self.all))
-        return f"driver {own} MiB, largest of {self.count} workers {largest} MiB, all {whole} MiB"
 
 
 def bench_records(folder: Path, sizes: Sequence[int] = (RECORDS // 10, RECORDS)) -> None:
