@@ -37,8 +37,9 @@ def call(*words):
 call("data", "scenes", "--train", "32", "--val", "16")
 call("run", "lpcam", *small, "--refine", "crf", "--name", "first", "--page", str(out / "page"))
 call("run", "lpcam", *small, "--refine", "crf", "--name", "first", "--page", str(out / "page"))
+(out / "rates.py").write_text('SPACES = {"rates": {"training.lr": [0.01, 0.02]}}')
 call("sweep", "lpcam", *small, "--trials", "2", "--scheduler", "asha", "--seed", "1",
-     "--name", "some", "--page", str(out / "page"))
+     "--space", f"{out}/rates.py:rates", "--name", "some", "--page", str(out / "page"))
 call("report", str(out / "report"))
 call("export", str(out / "png"), "--to", "png", "--what", "lpcam/crf", "--run", "first")
 call("doctor", "--verify")
