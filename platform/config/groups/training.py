@@ -119,6 +119,11 @@ class Training(Options):
         return {} if self.workers == 1 else {"means": "over all workers"}
 
     @property
+    def precision_key(self) -> dict[str, str]:
+        """The key entry of a classifier's training in bf16: means and prototypes are float32."""
+        return {"means in bf16": "float32"} if self.precision == "bf16" else {}
+
+    @property
     def unused(self) -> dict[str, str]:
         """The options that have no effect, each with the option and value that replace it."""
         unused = {"momentum": "optimizer adamw"} if self.optimizer == "adamw" else {}

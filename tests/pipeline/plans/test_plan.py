@@ -236,6 +236,17 @@ def test_means_over_all_workers_enter_the_keys_of_trainings_on_several(
     assert ["means" in stage.config for stage in trained] == [workers > 1] * 3
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_float32_means_enter_the_keys_of_classifiers_that_are_trained_in_bf16(
+    tmp_path: Path, precision: str
+) -> None:
+    fields = ("training__precision", "refine__training__precision", "segment__training__precision")
+    planned = plan(chain(**dict.fromkeys(fields, precision)), make_catalog(tmp_path))
+    trained = [stage for stage in planned.stages if stage.title.startswith("train ")]
+    marked = ["means in bf16" in stage.config for stage in trained]
+    assert marked == [precision == "bf16", False, False]
+
+
 @pytest.mark.parametrize("method", ["ssc", "cam+ssc"])
 @pytest.mark.parametrize(("picture", "added"), [(2, set()), (1, {"decoder"})])
 def test_a_decoder_of_five_steps_has_a_key_of_its_own(
