@@ -66,7 +66,7 @@ class CPALConfig(Options):
     )
     temperature: float = option(
         0.0,
-        "Temperature of the positiveness; 0: square root of D (paper: no value of gamma).",
+        "Temperature of the positiveness; 0: square root of D (paper: none, which is 1).",
         low=0,
         high=1e6,
     )
@@ -249,7 +249,7 @@ class CPAL(Method):
     Config = CPALConfig
     settings: CPALConfig
     presets: ClassVar[Mapping[str, Preset]] = {
-        "paper": Preset(irn_paper),
+        "paper": Preset(irn_paper, CPALConfig(temperature=1.0)),
         "default": Preset(irn_default, CPALConfig(tau=0.6)),
         "scenes": Preset(irn_scenes),
     }
