@@ -31,6 +31,7 @@ from ..platform.models.classifier import Classifier, soft_margin
 from ..platform.models.hierarchical_features import add_hierarchical_features, hierarchical_features
 from ..platform.ops.maps import background, merge_flip, normalize
 from ..platform.ops.pairwise import similarity_sums
+from ..platform.ops.precision import wide_type
 from ..platform.ops.prototypes import cosine_maps, masked_average, unit
 
 
@@ -86,7 +87,7 @@ def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0
     """Return the class of each position, by the overlap of its structure with each class map.
 
     The structure of a position is its rectified cosine to all positions; the overlap with a class
-    map is their soft intersection over union (Eqs. 3 to 5). No gradient flows.
+    map is their soft intersection over union (Eqs. 3 to 5), in float32 at least. No gradient flows.
 
     Args:
         features: `[B,D,H,W]`.
@@ -94,10 +95,11 @@ def structure_seeds(features: Tensor, maps: Tensor, background_weight: float = 0
         background_weight: factor on the overlap of the background.
 
     Returns:
-        One-hot `[B,N+1,H,W]`; background where no map overlaps.
+        One-hot `[B,N+1,H,W]`, in the type of `maps`; background where no map overlaps.
     """
-    flat = unit(features, dim=1).flatten(2)
-    weights = maps.flatten(2)
+    wide = wide_type(features, maps)
+    flat = unit(features.to(wide), dim=1).flatten(2)
+    weights = maps.to(wide).flatten(2)
     sums = similarity_sums(flat, torch.cat([weights, torch.ones_like(weights[:, :1])], 1))
     intersection, size = sums[:, :-1], sums[:, -1:]
     union = size + weights.sum(2, keepdim=True) - intersection

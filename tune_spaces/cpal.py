@@ -11,6 +11,7 @@ SPACES: Mapping[str, Mapping[str, object]] = {
         "cpal.tau": tune.uniform(0.05, 0.2),
         "cpal.top_k": tune.lograndint(10, 51),
         "cpal.slots": tune.qrandint(100, 1000, 100),
+        "cpal.temperature": tune.loguniform(0.1, 10.0),  # around 1, the paper's value
     },
     "tau": {"cpal.tau": tune.uniform(0.05, 0.8)},
     "share": {"cpal.share": (None, 0.05, 0.1, 0.15, 0.2, 0.3)},

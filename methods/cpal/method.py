@@ -28,6 +28,7 @@ from ...platform.models.hierarchical_features import (
 )
 from ...platform.ops.collectives import gather_rows
 from ...platform.ops.maps import background, merge_flip, normalize
+from ...platform.ops.precision import unlowered, wide_type
 from ...platform.ops.prototypes import cosine_maps, masked_average, unit
 from .bank import Bank
 
@@ -65,7 +66,7 @@ class CPALConfig(Options):
     )
     temperature: float = option(
         0.0,
-        "Temperature of the positiveness; 0: square root of D (paper: no value of gamma).",
+        "Temperature of the positiveness; 0: square root of D (paper: none, which is 1).",
         low=0,
         high=1e6,
     )
@@ -126,20 +127,28 @@ def highest(maps: Tensor, share: float, valid: Tensor) -> Tensor:
 def shift(context: Tensor, anchors: Tensor) -> Tensor:
     """Return the shift from the anchors of a class to its context (Eq. 12).
 
+    Without context there is nothing to move towards, and without anchors nothing to move: the shift
+    is then zero, with which the anchors keep their features. Computes in float32 at least.
+
     Args:
         context: context prototypes of the class, `[P,D]`.
         anchors: anchors of the class, `[Q,D]`.
 
     Returns:
-        `[D]`.
+        `[D]`, in the common type of both.
     """
-    return context.mean(0) - anchors.mean(0)
+    kind, wide = torch.promote_types(context.dtype, anchors.dtype), wide_type(context, anchors)
+    if not len(context) or not len(anchors):
+        return context.new_zeros(context.shape[1], dtype=kind)
+    return (context.to(wide).mean(0) - anchors.to(wide).mean(0)).to(kind)
 
 
 def positiveness(
     anchor: Tensor, context: Tensor, temperature: float | None = None, measure: str | None = None
 ) -> Tensor:
     """Return the positiveness of each context prototype, its relation to the anchor (Eq. 7).
+
+    Computes in float32 at least.
 
     Args:
         anchor: anchor of one class in one image, `[D]`.
@@ -148,15 +157,18 @@ def positiveness(
         measure: measure of the relation, see `CPALConfig`.
 
     Returns:
-        `[P]`, of sum 1.
+        `[P]`, of sum 1, in the common type of both.
     """
-    if measure == "cosine":
-        near = unit(context) @ unit(anchor)
-    elif measure in ("l1", "l2"):
-        near = -(context - anchor).norm(p=int(measure[1]), dim=1)
-    else:
-        near = context @ anchor
-    return F.softmax(near / (temperature or anchor.shape[-1] ** 0.5), dim=0)
+    kind, wide = torch.promote_types(anchor.dtype, context.dtype), wide_type(anchor, context)
+    anchor, context = anchor.to(wide), context.to(wide)
+    with unlowered(anchor):
+        if measure == "cosine":
+            near = unit(context) @ unit(anchor)
+        elif measure in ("l1", "l2"):
+            near = -(context - anchor).norm(p=int(measure[1]), dim=1)
+        else:
+            near = context @ anchor
+    return F.softmax(near / (temperature or anchor.shape[-1] ** 0.5), dim=0).to(kind)
 
 
 def soft_neighbours(
@@ -169,16 +181,20 @@ def soft_neighbours(
 ) -> Tensor:
     """Return the weighted mean of the `top_k` most related unit prototypes (Eqs. 6 and 13).
 
-    The dot product of this mean, `[D]`, with a unit feature is the weighted mean cosine. With the
-    weighting `printed`, ranking and mean ignore the positiveness, as it cancels in the equations.
+    The dot product of this mean, `[D]`, with a unit feature is the weighted mean cosine. It is of
+    the common type of anchor and context, float32 at least. With the weighting `printed`, ranking
+    and mean ignore the positiveness, as it cancels in the equations.
     """
-    cosine = unit(context) @ unit(anchor)
+    wide = wide_type(anchor, context)
+    anchor, context = anchor.to(wide), context.to(wide)
     weights = positiveness(anchor, context, temperature, measure)
     if weighting == "printed":
         weights = torch.ones_like(weights)
-    chosen = (weights * cosine).topk(min(top_k, len(context))).indices
-    share = weights[chosen] / weights[chosen].sum().clamp(min=torch.finfo(weights.dtype).tiny)
-    return share @ unit(context[chosen])
+    with unlowered(anchor):
+        cosine = unit(context) @ unit(anchor)
+        chosen = (weights * cosine).topk(min(top_k, len(context))).indices
+        share = weights[chosen] / weights[chosen].sum().clamp(min=torch.finfo(wide).tiny)
+        return share @ unit(context[chosen])
 
 
 def prototype_aware_map(
@@ -190,6 +206,8 @@ def prototype_aware_map(
 ) -> Tensor:
     """Return the PACAM of one class, a rectified mean of cosines weighted by positiveness.
 
+    Computes in float32 at least.
+
     Args:
         features: `[D,H,W]`.
         anchor: shifted anchor of the class, `[D]`.
@@ -198,10 +216,13 @@ def prototype_aware_map(
         temperature: see `positiveness`.
 
     Returns:
-        `[H,W]`.
+        `[H,W]`, in the type of `features`.
     """
-    direction = soft_neighbours(anchor, context, top_k, temperature)
-    return F.relu(torch.einsum("dhw,d->hw", unit(features, dim=0), direction))
+    wide = wide_type(features, anchor, context)
+    direction = soft_neighbours(anchor.to(wide), context.to(wide), top_k, temperature)
+    with unlowered(features):
+        cosine = torch.einsum("dhw,d->hw", unit(features.to(wide), dim=0), direction)
+    return F.relu(cosine).to(features.dtype)
 
 
 WITHOUT_LOSS: Mapping[str, object] = {"cpal.weight": 0.0}
@@ -228,7 +249,7 @@ class CPAL(Method):
     Config = CPALConfig
     settings: CPALConfig
     presets: ClassVar[Mapping[str, Preset]] = {
-        "paper": Preset(irn_paper),
+        "paper": Preset(irn_paper, CPALConfig(temperature=1.0)),
         "default": Preset(irn_default, CPALConfig(tau=0.6)),
         "scenes": Preset(irn_scenes),
     }
@@ -338,6 +359,8 @@ class CPAL(Method):
     ) -> Tensor:
         """Return the PACAM `[B,N+1,H,W]`, zero except where `read`, bool `[B,N+1]`, is true."""
         s = self.settings
+        kind, wide = features.dtype, wide_type(features, anchors)
+        features, anchors = features.to(wide), anchors.to(wide)
         out = features.new_zeros(*anchors.shape[:2], *features.shape[2:])
         units = unit(features, dim=1)
         aligned = aligned and s.shift != "none"
@@ -353,7 +376,7 @@ class CPAL(Method):
                     class_units = unit(features[images] + delta[:, None, None], dim=1)
             options = (s.top_k, s.temperature or None, s.weighting, s.measure)
             directions = torch.stack([soft_neighbours(a, context, *options) for a in class_anchors])
-            out[images, index] = F.relu(torch.einsum("bdhw,bd->bhw", class_units, directions)).to(
-                out
-            )
-        return out
+            with unlowered(features):
+                maps = torch.einsum("bdhw,bd->bhw", class_units, directions)
+            out[images, index] = F.relu(maps)
+        return out.to(kind)

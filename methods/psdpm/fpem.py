@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...platform.ops.pairwise import similar_values
+from ...platform.ops.precision import wide_type
 from ...platform.ops.prototypes import unit
 from .options import PSDPMConfig
 
@@ -40,9 +41,10 @@ def propagate(
     """Return, for each position, the mean of its value and the mean value of similar positions.
 
     This is Eq. 2 with M_j; with M_i, as the paper prints it, it would return the maps unchanged.
-    Arguments are those of `similar_values`.
+    Arguments, precision and type of the result are those of `similar_values`.
     """
-    return (similar_values(maps, correlation, similarity, inside) + maps) / 2
+    exact = maps.to(wide_type(maps, correlation))
+    return ((similar_values(exact, correlation, similarity, inside) + exact) / 2).to(maps.dtype)
 
 
 def resized(x: Tensor, size: tuple[int, ...], aligned: bool = False) -> Tensor:

@@ -26,6 +26,7 @@ from ...platform.models.backbones import Backbone, outline
 from ...platform.models.classifier import Classifier, class_activation_maps, soft_margin
 from ...platform.ops.collectives import share_of_total
 from ...platform.ops.maps import normalize
+from ...platform.ops.precision import wide_type
 from .reconstruction import (
     EarlyStages,
     Reconstruction,
@@ -140,22 +141,25 @@ def suppress(features: Tensor, delta: float = 0.55) -> Tensor:
 def region_mean(maps: Tensor, superpixels: Tensor) -> Tensor:
     """Return the mean of class maps over the superpixel of each position (Eq. 7).
 
+    Computes in float32 at least.
+
     Args:
         maps: `[B,N,H,W]`.
         superpixels: integer `[B,H,W]`.
 
     Returns:
-        `[B,N,H,W]`.
+        `[B,N,H,W]`, in the type of `maps`.
     """
     batch, classes = maps.shape[:2]
     count = int(superpixels.max()) + 1
     region = superpixels.long() + count * torch.arange(batch, device=maps.device)[:, None, None]
     region = region.flatten()
-    flat = maps.transpose(0, 1).reshape(classes, -1)
+    flat = maps.to(wide_type(maps)).transpose(0, 1).reshape(classes, len(region))
     sums = flat.new_zeros(classes, batch * count).index_add(1, region, flat)
     sizes = torch.bincount(region, minlength=batch * count).clamp(min=1).to(flat)
     means = (sums / sizes)[:, region]
-    return means.reshape(classes, batch, *maps.shape[2:]).transpose(0, 1)
+    means = means.reshape(classes, batch, *maps.shape[2:]).transpose(0, 1)
+    return means.to(maps.dtype)
 
 
 def modulation_target(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops.maps import merge_flip
+from ..ops.precision import wide_type
 from .backbones import Backbone
 from .network import Trainable
 
@@ -114,8 +115,11 @@ def classification_loss(network: Classifier, images: Tensor, labels: Tensor) -> 
 def soft_margin(scores: Tensor, labels: Tensor) -> Tensor:
     """Return the multi-label soft margin loss of class scores before pooling.
 
+    The scores are averaged in float32 at least.
+
     Args:
         scores: `[B,N,h,w]`, unrectified.
         labels: `[B,N]`, 0 or 1.
     """
-    return F.multilabel_soft_margin_loss(scores.mean((-2, -1)), labels)
+    pooled = scores.mean((-2, -1), dtype=wide_type(scores))
+    return F.multilabel_soft_margin_loss(pooled, labels)

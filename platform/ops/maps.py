@@ -46,8 +46,10 @@ def background(maps: Tensor, alpha: float = 1.0) -> Tensor:
         alpha: factor of the background score.
 
     Returns:
-        `[B,1,H,W]`.
+        `[B,1,H,W]`; `alpha` everywhere without classes.
     """
+    if not maps.shape[1]:
+        return maps.new_full((len(maps), 1, *maps.shape[2:]), alpha)
     return alpha * (1 - maps.amax(dim=1, keepdim=True))
 
 

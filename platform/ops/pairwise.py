@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .precision import unlowered, wide_type
 from .prototypes import unit
 
 MOST_PAIRS = 1 << 24
@@ -58,6 +59,8 @@ def similar_values(
 ) -> Tensor:
     """Return, for each position, the weighted sum of the values of similar positions.
 
+    Computes in float32 at least.
+
     Args:
         maps: `[B,N,H,W]`.
         correlation: features by which positions are compared, `[B,D,H,W]`.
@@ -67,9 +70,10 @@ def similar_values(
             padding.
 
     Returns:
-        `[B,N,H,W]`; zero at a position that is similar to none.
+        `[B,N,H,W]`, in the type of `maps`; zero at a position that is similar to none.
     """
-    flat, values = correlation.flatten(2), maps.flatten(2)
+    wide = wide_type(maps, correlation)
+    flat, values = correlation.to(wide).flatten(2), maps.to(wide).flatten(2)
     known = torch.ones_like(flat[:, :1]) if inside is None else (inside.flatten(2) > 0).to(flat)
     if similarity == "softmax":
         spread = similarity_means(flat, values, known)
@@ -78,7 +82,7 @@ def similar_values(
         total, area = sums[:, -1:], known.sum(2, keepdim=True).clamp(min=1)
         scale = torch.where(total > 0, total, 1.0) if similarity == "cosine" else area
         spread = sums[:, :-1] / scale
-    return spread.reshape(maps.shape)
+    return spread.reshape(maps.shape).to(maps.dtype)
 
 
 def _rectified(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
@@ -93,12 +97,11 @@ def _softmax(features: Tensor, some: Tensor, values: Tensor) -> Tensor:
 
 def _in_parts(part: PairFunction, features: Tensor, values: Tensor) -> Tensor:
     """Apply a function of pairs of positions to parts of at most `MOST_PAIRS` pairs."""
-    kind = values.dtype
-    wide = torch.promote_types(torch.promote_types(features.dtype, kind), torch.float32)
+    kind, wide = values.dtype, wide_type(features, values)
     features, values = features.to(wide), values.to(wide)
     batch, _, positions = features.shape
     width = max(1, MOST_PAIRS // max(1, batch * positions))
-    with torch.autocast(features.device.type, enabled=False):
+    with unlowered(features):
         if positions <= width:
             return part(features, features, values).to(kind)
         results = []

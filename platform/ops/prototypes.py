@@ -9,20 +9,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .precision import unlowered, wide_type
+
 
 def masked_average(features: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean feature under each mask.
+    """Return the mean feature under each mask, computed in float32 at least.
 
     Args:
         features: `[B,D,H,W]`.
         masks: `[B,N,H,W]`, non-negative weights; an empty mask gives zeros.
 
     Returns:
-        `[B,N,D]`.
+        `[B,N,D]`, in the type of `features`.
     """
-    wide = torch.promote_types(features.dtype, torch.float32)  # float16 ends at 65504
+    wide = wide_type(features)
     masks = masks.to(wide)
-    sums = torch.einsum("bdhw,bnhw->bnd", features.to(wide), masks)
+    with unlowered(features):
+        sums = torch.einsum("bdhw,bnhw->bnd", features.to(wide), masks)
     weight = masks.sum(dim=(-2, -1)).unsqueeze(-1)
     return (sums / torch.where(weight > 0, weight, 1.0)).to(features.dtype)
 
@@ -34,14 +37,17 @@ def unit(vectors: Tensor, dim: int = -1) -> Tensor:
 
 
 def cosine_maps(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Return the rectified cosine of each feature to each prototype.
+    """Return the rectified cosine of each feature to each prototype, computed in float32 at least.
 
     Args:
         features: `[B,D,H,W]`.
         prototypes: `[B,N,D]`.
 
     Returns:
-        `[B,N,H,W]`; 0 for a zero prototype or a zero feature.
+        `[B,N,H,W]`, in the type of `features`; 0 for a zero prototype or a zero feature.
     """
-    cosine = torch.einsum("bdhw,bnd->bnhw", unit(features, dim=1), unit(prototypes))
-    return F.relu(cosine)
+    wide = wide_type(features, prototypes)
+    units = unit(features.to(wide), dim=1)
+    with unlowered(features):
+        cosine = torch.einsum("bdhw,bnd->bnhw", units, unit(prototypes.to(wide)))
+    return F.relu(cosine).to(features.dtype)

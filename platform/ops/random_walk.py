@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .precision import wide_type
+
 Point = tuple[int, int]
 ENTRY_BYTES = 80
 
@@ -183,7 +185,7 @@ def random_walk(
     """Spread class maps inside boundaries.
 
     Args:
-        maps: `[N,H,W]`, or `[B,N,H,W]`; multiplied by one minus the boundary first.
+        maps: `[N,H,W]`, or `[B,N,H,W]`; multiplied by one minus the boundary first; N may be 0.
         boundary: `[H,W]`, or `[B,H,W]`, 0..1.
         radius: radius of the neighbourhood, positions.
         beta: power of the affinities.
@@ -202,8 +204,10 @@ def random_walk(
         )
     if maps.ndim == 3:
         return random_walk(maps[None], boundary[None], radius, beta, steps)[0]
+    if not maps.numel():
+        return maps.clone()
     batch, classes, height, width = maps.shape
-    exact = torch.promote_types(torch.promote_types(maps.dtype, boundary.dtype), torch.float32)
+    exact = wide_type(maps, boundary)
     edge = boundary.to(exact)
     step = transition_matrix(edge, radius, beta)
     x = (maps.to(exact) * (1 - edge)[:, None]).permute(0, 2, 3, 1).reshape(-1, classes)

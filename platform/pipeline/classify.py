@@ -61,6 +61,7 @@ def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
             "network": values_in_key(e.network),
             "training": values_in_key(e.training),
             **e.training.workers_key,
+            **e.training.precision_key,
             "seed": e.seed,
         },
         inputs={

@@ -113,6 +113,11 @@ def test_background_equals_slow_loops(dtype, alpha, tolerance):
                 assert abs(out[b, 0, y, x].item() - expected) <= tolerance(dtype)
 
 
+def test_background_without_classes_is_alpha():
+    maps = torch.zeros(2, 0, 3, 4, dtype=torch.float16)
+    assert torch.equal(background(maps, 0.5), torch.full((2, 1, 3, 4), 0.5, dtype=maps.dtype))
+
+
 def test_background_of_empty_maps_is_alpha():
     assert torch.equal(background(torch.zeros(1, 2, 2, 2), 0.7), torch.full((1, 1, 2, 2), 0.7))
 

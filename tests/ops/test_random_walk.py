@@ -189,3 +189,11 @@ def test_unknown_labels_teach_nothing():
     loss.backward()
     assert loss.item() == 0
     assert boundary.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5), (2, 0, 4, 5), (0, 3, 4, 5)])
+def test_a_walk_of_no_maps_gives_no_maps(shape):
+    maps = torch.zeros(shape, dtype=torch.float16)
+    result = random_walk(maps, torch.rand(*shape[:-3], 4, 5))
+    assert result.shape == shape
+    assert result.dtype == maps.dtype

@@ -115,8 +115,17 @@ class Training(Options):
 
     @property
     def workers_key(self) -> dict[str, str]:
-        """The key entry of trainings on several workers: losses are means over all workers."""
-        return {} if self.workers == 1 else {"means": "over all workers"}
+        """The key entries of trainings on several workers.
+
+        Losses are means over all workers, and each worker draws random numbers of its own.
+        """
+        entries = {"means": "over all workers", "random": "of each worker"}
+        return {} if self.workers == 1 else entries
+
+    @property
+    def precision_key(self) -> dict[str, str]:
+        """The key entry of a classifier's training in bf16: means and prototypes are float32."""
+        return {"means in bf16": "float32"} if self.precision == "bf16" else {}
 
     @property
     def unused(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -224,7 +225,14 @@ class Trainer:
         return [dict(group) for group in self.network.parameter_groups(*rates)]
 
     def begin_epoch(self, epoch: int) -> None:
-        """Give the optimiser the options of an epoch, where options change within the training."""
+        """Give the optimiser the options of an epoch, where options change within the training.
+
+        Of several workers, each draws random numbers of its own, for dropout and drop path. They
+        follow from its rank and the epoch, because a checkpoint holds the first worker's state.
+        """
+        if self.plan.world > 1:
+            own = random.Random(f"{self.job.seed} {self.plan.rank} {epoch}")
+            torch.manual_seed(own.getrandbits(63))
         if not self.job.training.changes:
             return
         self.training = self.job.training.at(epoch)

@@ -107,6 +107,26 @@ def test_shifted_anchors_have_the_mean_of_the_context(seed, count, anchors):
     torch.testing.assert_close((of_class + delta).mean(0), context.mean(0))
 
 
+@pytest.mark.parametrize(("count", "anchors"), [(0, 3), (2, 0), (0, 0)])
+def test_without_context_or_anchors_nothing_is_shifted(count, anchors):
+    delta = shift(noise(0, count, 4), noise(1, anchors, 4))
+    assert torch.equal(delta, torch.zeros(4, dtype=torch.float64))
+
+
+def test_the_papers_temperature_lets_the_positiveness_act():
+    """Dot products of hierarchical features, four unit vectors side by side, are at most 4."""
+    anchor, context = noise(0, 4, 192), noise(1, 50, 4, 192) / 2
+    anchor, context = (x / x.norm(dim=-1, keepdim=True) for x in (anchor, anchor + context))
+    temperature = CPAL.presets["paper"].settings.temperature
+    weights = {
+        t: positiveness(anchor.flatten(), context.flatten(1), t) for t in (temperature, None)
+    }
+    spread = {t: (w.max() / w.min()).item() for t, w in weights.items()}
+    assert temperature == 1
+    assert spread[None] < 1.05
+    assert spread[1] > spread[None]
+
+
 def test_as_printed_the_positiveness_has_no_effect():
     anchor, context = noise(0, 7), noise(1, 9, 7)
     printed = [soft_neighbours(anchor, context, 4, t, "printed") for t in (0.1, 10.0)]

@@ -76,6 +76,10 @@ def test_region_means_equal_slow_loops(seed, regions):
                 )
 
 
+def test_without_classes_there_are_no_region_means():
+    assert region_mean(torch.zeros(2, 0, 4, 5), torch.zeros(2, 4, 5).long()).shape == (2, 0, 4, 5)
+
+
 @few_examples
 @given(
     seed=st.integers(0, 999),

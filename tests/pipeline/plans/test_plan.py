@@ -227,13 +227,25 @@ def test_the_backend_of_dense_crf_enters_a_key_only_where_it_is_torch(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_means_over_all_workers_enter_the_keys_of_trainings_on_several(
+def test_means_and_random_numbers_of_workers_enter_the_keys_of_trainings_on_several(
     tmp_path: Path, workers: int
 ) -> None:
     fields = ("training__workers", "refine__training__workers", "segment__training__workers")
     planned = plan(chain(**dict.fromkeys(fields, workers)), make_catalog(tmp_path))
     trained = [stage for stage in planned.stages if stage.title.startswith("train ")]
-    assert ["means" in stage.config for stage in trained] == [workers > 1] * 3
+    for name in ("means", "random"):
+        assert [name in stage.config for stage in trained] == [workers > 1] * 3
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_float32_means_enter_the_keys_of_classifiers_that_are_trained_in_bf16(
+    tmp_path: Path, precision: str
+) -> None:
+    fields = ("training__precision", "refine__training__precision", "segment__training__precision")
+    planned = plan(chain(**dict.fromkeys(fields, precision)), make_catalog(tmp_path))
+    trained = [stage for stage in planned.stages if stage.title.startswith("train ")]
+    marked = ["means in bf16" in stage.config for stage in trained]
+    assert marked == [precision == "bf16", False, False]
 
 
 @pytest.mark.parametrize("method", ["ssc", "cam+ssc"])

@@ -17,13 +17,14 @@ from wsss.platform.method import Batch
 from wsss.platform.models.backbones import BACKBONES, Backbone, Small
 from wsss.platform.records.progress_file import read_metrics
 from wsss.platform.stages.training import loader
+from wsss.platform.stages.training.loader import Plan
 from wsss.platform.stages.training.metrics_log import Log
 from wsss.platform.stages.training.trainer import Job, StepResult, Trainer, run_epochs
 from wsss.platform.storage.artifact_files import LocalFolder
 from wsss.platform.storage.local_storage import LocalStorage
 
 
-def trainer(**options) -> Trainer:
+def trainer(rank: int = 0, world: int = 1, **options) -> Trainer:
     job = Job(
         learner=CAM(CAM.Config()),
         network=Network(backbone="small"),
@@ -33,7 +34,7 @@ def trainer(**options) -> Trainer:
         seed=0,
         metrics=LocalStorage(Path("none")).location("metrics.jsonl"),
     )
-    made = Trainer(job, torch.device("cpu"), 0, 1)
+    made = Trainer(job, torch.device("cpu"), rank, world)
     made.network.train()
     return made
 
@@ -112,6 +113,43 @@ def test_a_checkpoint_holds_the_random_state_of_the_gpu(monkeypatch):
     states[device] += 1
     made.load(state)
     assert states[device] == 8
+
+
+def draws(monkeypatch, made: Trainer) -> list[float]:
+    """Return the first random number of each remaining epoch, of one step each."""
+    numbers = []
+
+    def advance(epoch):
+        numbers.append(torch.rand(()).item())
+        made.step += 1
+        return StepResult(step=epoch, names=("loss",), values=torch.ones(1), lr=0.1)
+
+    monkeypatch.setattr(Plan, "steps", 1)
+    monkeypatch.setattr(made, "advance", advance)
+    monkeypatch.setattr(loader, "batches", lambda _, epochs, __: ((e, e) for e in epochs))
+    run_epochs(made, None, lambda *_: None)
+    return numbers
+
+
+def test_each_of_several_workers_draws_numbers_of_its_own_also_after_a_checkpoint(monkeypatch):
+    """Here a checkpoint of the first worker follows the first epoch."""
+    undisturbed = [draws(monkeypatch, trainer(rank, 2)) for rank in range(2)]
+    assert len({number for numbers in undisturbed for number in numbers}) == 4
+    first = trainer(0, 2)
+    first.epoch = first.step = 1
+    state = first.state()
+    for rank in range(2):
+        resumed = trainer(rank, 2)
+        resumed.load(state)
+        assert draws(monkeypatch, resumed) == undisturbed[rank][1:]
+
+
+def test_one_worker_goes_on_with_the_numbers_that_it_began_with(monkeypatch):
+    made = trainer()
+    state = torch.get_rng_state()
+    expected = torch.rand(2).tolist()
+    torch.set_rng_state(state)
+    assert draws(monkeypatch, made) == expected
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -80,6 +80,15 @@ def test_every_point_of_a_figure_makes_a_different_experiment(name):
             assert all(printed is None or 0 < printed < 100 for _, _, printed in points)
 
 
+def test_cpals_space_has_the_papers_temperature_in_the_middle():
+    (domain,) = domains_by_field(space_from(spaces_of_method("cpal")["default"]))[
+        "cpal.temperature"
+    ]
+    low, high = domain.extremes
+    assert domain.log
+    assert low * high == build_experiment("cpal", preset="paper").settings["cpal"].temperature == 1
+
+
 def test_a_figure_is_found_by_its_name():
     method, figure = spaces.find_figure("cpal-table-2")
     assert method == "cpal"
