@@ -148,7 +148,11 @@ def vision_transformer(network: Classifier) -> ViT:
 
 
 def recipe(e: Experiment) -> Experiment:
-    """Train DeiT-S as the authors' code does, and localize on the image and its mirror image."""
+    """Train DeiT-S as the authors' code does, and localize on the image and its mirror image.
+
+    DenseCRF of the seeds has the parameters of PSA's code; `mctformer` names those of the
+    predictions of MCTformer's segmenter.
+    """
     training = replace(
         e.training,
         epochs=60,
@@ -163,7 +167,7 @@ def recipe(e: Experiment) -> Experiment:
         crop=224,
     )
     network = replace(e.network, backbone="timm:deit_small_patch16_224")
-    refine = replace(e.refine, crf="mctformer")
+    refine = replace(e.refine, crf="psa")
     e = replace(e, network=network, training=training, refine=refine)
     return freeze(replace(e, views=replace(e.views, scales=(1.0,))), 0)
 

@@ -65,15 +65,25 @@ def paper(e: Experiment) -> Experiment:
     return replace(e, training=replace(e.training, clip_norm=1.0))
 
 
-def release_voc(e: Experiment) -> Experiment:
-    """Train all stages with clipped gradients for as many epochs as the code for VOC."""
+def release(e: Experiment) -> Experiment:
+    """Train all stages, and the boundary network on images of at most their own size.
+
+    The released code gives IRN three factors, of which IRN reads the first two as a range.
+    """
     e = freeze(irn_release(e), 0)
+    boundaries = replace(e.refine.training, rescale=(0.5, 1.0))
+    return replace(e, refine=replace(e.refine, training=boundaries))
+
+
+def release_voc(e: Experiment) -> Experiment:
+    """Train with clipped gradients for as many epochs as the code for VOC."""
+    e = release(e)
     return replace(e, training=replace(e.training, epochs=32, clip_norm=1.0))
 
 
 def release_coco(e: Experiment) -> Experiment:
-    """Train all stages with the batches, epochs and clipped gradients of the code for COCO."""
-    e = freeze(irn_release(e), 0)
+    """Train with the batches, epochs and clipped gradients of the code for COCO."""
+    e = release(e)
     return replace(e, training=replace(e.training, batch_size=8, epochs=6, clip_norm=1.0))
 
 
@@ -117,8 +127,9 @@ class PSDPM(Method):
 
     `release-coco` is the training released for COCO without its colour jitter and blur, and with
     padding left out of FPEM. `release-voc` is close to that for VOC; it lacks the replayed images,
-    the attention over features and the three classifiers, whose class map is compared with the
-    probabilities and used for inference. Its losses at half scale count whole (code: a fifth).
+    the attention over features, the rule of labels and the three classifiers, whose class map is
+    compared with the probabilities and used for inference. Its losses at half scale count whole
+    (code: a fifth).
     """
 
     name = "psdpm"

@@ -210,21 +210,24 @@ MODULATION = SSCConfig(delta=1.0, perceptual=0.0, warm_up=0.6)
 """Options of self-modulation alone, from 0.6 of the training on: best measured on photographs."""
 
 
-def paper(e: Experiment) -> Experiment:
-    """Train in smaller batches for more epochs; all further options follow IRN's paper."""
-    e = irn_paper(e)
-    return replace(e, training=replace(e.training, batch_size=6, epochs=10))
-
-
-def release(e: Experiment) -> Experiment:
-    """Train and refine as the authors' code does."""
-    e = irn_release(e)
+def recipe(e: Experiment) -> Experiment:
+    """Train in smaller batches for more epochs, and refine with the levels of the authors' code."""
     boundaries = replace(e.refine.training, batch_size=16)
     return replace(
         e,
         training=replace(e.training, batch_size=6, epochs=10),
         refine=replace(e.refine, background=0.10, training=boundaries),
     )
+
+
+def paper(e: Experiment) -> Experiment:
+    """Train and refine as the paper says, with the levels of its code, which it does not print."""
+    return recipe(irn_paper(e))
+
+
+def release(e: Experiment) -> Experiment:
+    """Train and refine as the authors' code does."""
+    return recipe(irn_release(e))
 
 
 class SSC(Method):

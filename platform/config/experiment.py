@@ -117,7 +117,9 @@ class Refine(Options):
         "class maps are cut at a threshold.",
     )
     crf: CRFName = option(
-        "irn", "Source of the DenseCRF parameters: irn, psa, deeplab, mctformer or seam."
+        "irn",
+        "Source of the DenseCRF parameters where kind is crf: irn, psa, deeplab, mctformer or "
+        "seam; the certain labels of IRN always take those of irn.",
     )
     crf_backend: Literal["auto", CRFBackend] = option(
         AUTO,

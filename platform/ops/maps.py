@@ -18,6 +18,8 @@ LARGE = 1 << 28
 
 The results are equal except for rounding, because torch resizes a single plane by another kernel.
 """
+MIN_PROBABILITY = 1e-8
+"""Smallest probability that a logarithm is taken of; lower ones are raised to it."""
 
 
 def normalize(maps: Tensor, eps: float = 1e-5) -> Tensor:
@@ -51,6 +53,35 @@ def background(maps: Tensor, alpha: float = 1.0) -> Tensor:
     if not maps.shape[1]:
         return maps.new_full((len(maps), 1, *maps.shape[2:]), alpha)
     return alpha * (1 - maps.amax(dim=1, keepdim=True))
+
+
+def background_at(maps: Tensor, level: float) -> Tensor:
+    """Return the background score `(1 - max over classes) ** alpha`, as the PSA line defines it.
+
+    Alpha is `ln(level) / ln(1 - level)`, so that a class with the score `level` has the score of
+    the background: both rules cut the maps at the same threshold. At a level of 0.5 alpha is 1.
+
+    Args:
+        maps: `[..., N, H, W]`, class maps without a background plane; values above 1 count as 1.
+        level: threshold, kept at least 1e-5 away from 0 and from 1.
+
+    Returns:
+        `[..., H, W]`.
+    """
+    level = min(max(level, 1e-5), 1 - 1e-5)
+    alpha = math.log(level) / math.log1p(-level)
+    return (1 - maps.amax(-3)).clamp_(min=0).pow_(alpha)
+
+
+def enlarge_probabilities(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return probabilities `[B,N,h,w]` at `size` as a softmax of enlarged logits gives them.
+
+    Their logarithms are resized bilinearly, which differ from logits only by a number that all
+    planes of a position share. So the results are those of the softmax up to a factor for each
+    pixel, and each plane can be resized alone.
+    """
+    logarithms = planes.clamp(min=MIN_PROBABILITY).log_()
+    return F.interpolate(logarithms, size, mode="bilinear", align_corners=False).exp_()
 
 
 def merge_flip(maps: Tensor, flipped: Tensor) -> Tensor:

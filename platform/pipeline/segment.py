@@ -91,6 +91,7 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
             "stride": e.segment.stride,
             "scales": e.segment.scales,
             "balanced": e.segment.balanced,
+            **({"loss": "enlarged logits"} if e.segment.network == "upernet" else {}),
             "training": values_in_key(schedule),
             **schedule.workers_key,
             "seed": e.seed,
@@ -165,7 +166,7 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
     crf = CRFS[context.experiment.segment.crf]
     stage = Stage(
         name="labels",
-        version=1,
+        version=2,
         config={
             "split": split,
             "crf": dataclasses.asdict(crf),
@@ -179,7 +180,7 @@ def smoothed(context: Context, probabilities: Stage, split: str) -> Step:
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
         from ..stages.labels.pseudo_labels import Cut
 
-        cut = Cut(levels=(1.0,), crf=crf, least=LEAST)
+        cut = Cut(levels=(1.0,), crf=crf, least=LEAST, probabilities=True)
         return cut_maps(context, run, folder, probabilities, split, cut)
 
     return Step(stage, compute)

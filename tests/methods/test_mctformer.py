@@ -379,6 +379,7 @@ def test_presets_follow_the_specification():
         assert training.lr == pytest.approx(5e-4 * training.batch_size / 512)
         assert (training.epochs, training.batch_size, training.crop) == (60, 64, 224)
         assert made.views.scales == (1.0,)
+        assert made.refine.crf == "psa"
         assert made.settings["mctformer"] == MCTformerConfig()
     assert (release.network.positions, release.network.sizes) == ("mct", "floor")
     assert (paper.network.positions, paper.network.sizes) == ("timm", "pad")

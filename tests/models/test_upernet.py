@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from wsss.platform.config.groups.network import Network
 from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.errors import InputError
-from wsss.platform.method import Batch
+from wsss.platform.method import PADDING, Batch
 from wsss.platform.models import upernet
 from wsss.platform.models.backbones import build
 from wsss.platform.models.upernet import UperNet
@@ -134,3 +135,36 @@ def test_the_auxiliary_head_counts_four_tenths():
     made = trainer()
     (one, _), (two, _) = made.network.supervised_logits(batch().images, ())
     assert (one, two) == (1.0, 0.4)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_logits_are_enlarged_to_the_labels_one_image_at_a_time(balanced):
+    """The enlarged logits of a batch are not kept for the backward pass."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 4, 5, 6, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 4, (3, 20, 24), generator=generator)
+    labels[0, :7], labels[2] = PADDING, PADDING
+    one, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    kept = []
+    hooks = (lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor)
+    with torch.autograd.graph.saved_tensors_hooks(*hooks):
+        loss = Segmenter((), balanced, name="upernet")._cross_entropy(one, labels)
+    loss.backward()
+    assert max(kept) <= labels.numel()
+    large = F.interpolate(other, (20, 24), mode="bilinear", align_corners=False)
+    shares = large.log_softmax(1).permute(0, 2, 3, 1)
+    known = labels != PADDING
+    values = -shares[known].gather(1, labels[known][:, None])[:, 0]
+    background = labels[known] == 0
+    means = [values[background].mean(), values[~background].mean()]
+    expected = sum(means) / 2 if balanced else values.mean()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_deeplab_brings_the_labels_to_the_logits():
+    logits, labels = torch.randn(2, 4, 5, 6), torch.randint(0, 4, (2, 20, 24))
+    small = F.interpolate(labels[:, None].float(), (5, 6), mode="nearest-exact")[:, 0].long()
+    loss = Segmenter(())._cross_entropy(logits, labels)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, small))

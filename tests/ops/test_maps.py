@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from wsss.platform.ops import maps
 from wsss.platform.ops.maps import (
     background,
+    background_at,
     best_class,
     best_plane,
+    enlarge_probabilities,
     grid_size,
     merge_flip,
     merge_scales,
@@ -214,3 +216,39 @@ def test_the_best_class_is_that_of_the_resized_planes(seed, present, with_backgr
         assert score.max() <= 1
     else:
         torch.testing.assert_close(score.double(), chosen.values, atol=1e-5, rtol=0)
+
+
+@few_examples
+@given(seed=st.integers(0, 999), level=st.floats(0.01, 0.99), classes=st.integers(1, 4))
+def test_the_background_of_soft_seeds_cuts_at_the_threshold(seed, level, classes):
+    planes = torch.rand(classes, 5, 6, generator=torch.Generator().manual_seed(seed)).double()
+    score = background_at(planes, level)
+    for y in range(5):
+        for x in range(6):
+            best = max(plane[y, x].item() for plane in planes)
+            expected = (1 - best) ** (math.log(level) / math.log(1 - level))
+            assert score[y, x].item() == pytest.approx(expected, rel=1e-9)
+            assert abs(best - level) < 1e-9 or (best > score[y, x].item()) == (best > level)
+    torch.testing.assert_close(background_at(planes, 0.5), 1 - planes.amax(0))
+
+
+def test_the_background_of_soft_seeds_is_finite_at_all_thresholds():
+    planes = torch.tensor([[[0.0, 1e-6, 0.3, 0.999, 1.0, 1.2]]])
+    for level in (-0.1, 0.0, 1e-9, 0.5, 0.99, 0.9999, 1.0, 1.5):
+        score = background_at(planes, level)[0]
+        assert torch.isfinite(score).all()
+        assert score[0] == 1
+        assert (score[-2:] == 0).all()
+        assert (score.diff() <= 0).all()
+
+
+def test_probabilities_are_enlarged_as_the_logits_behind_them():
+    logits = random_maps(3, 2, 4, 3, 5, dtype=torch.float64) * 4
+    large = enlarge_probabilities(logits.softmax(1), (7, 9))
+    for image in range(2):
+        full = torch.stack([slow_bilinear(plane, 7, 9) for plane in logits[image]])
+        torch.testing.assert_close(large[image] / large[image].sum(0), full.softmax(0))
+        averaged = torch.stack([slow_bilinear(p, 7, 9) for p in logits[image].softmax(0)])
+        assert (large[image] / large[image].sum(0) - averaged).abs().max() > 0.05
+    certain = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    assert enlarge_probabilities(certain, (2, 2)).isfinite().all()

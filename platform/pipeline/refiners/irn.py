@@ -26,6 +26,9 @@ from ..context import Context, Runtime, Step, TrainingTask
 from .base import Refined, Refiner
 from .seeds import ABOVE, BELOW, SeedMaps, cut_seeds, raised
 
+CERTAIN_CRF = "irn"
+"""The DenseCRF of certain labels, IRN's own: it is part of the refinement, not of the method."""
+
 
 class IRN(Refiner):
     """IRN's random walk inside boundaries that a network has learnt."""
@@ -75,7 +78,10 @@ def _architecture(network: Network) -> tuple[object, ...]:
 
 
 def certain(context: Context, seeds: SeedMaps, split: str) -> Step:
-    """Return the step that labels what is certainly foreground or background, for IRN to learn."""
+    """Return the step that labels what is certainly foreground or background, for IRN to learn.
+
+    Its DenseCRF is always that of IRN's code; `refine.crf` has no effect.
+    """
     r = context.experiment.refine
     both = r.foreground is not None and r.background is not None
     key = seeds.key(context, split, both or r.threshold is not None)
@@ -86,7 +92,7 @@ def certain(context: Context, seeds: SeedMaps, split: str) -> Step:
         version=1,
         config={
             **key["config"],
-            "crf": dataclasses.asdict(CRFS[r.crf]),
+            "crf": dataclasses.asdict(CRFS[CERTAIN_CRF]),
             "levels": "own" if seeds.own else given,
             "power": r.power,
             **context.crf_key,
@@ -96,7 +102,7 @@ def certain(context: Context, seeds: SeedMaps, split: str) -> Step:
     )
 
     def compute(run: Runtime, folder: ArtifactFolder) -> dict[str, Any]:
-        return cut_seeds(context, run, folder, seeds, split, levels(run), r.crf, r.power)
+        return cut_seeds(context, run, folder, seeds, split, levels(run), CERTAIN_CRF, r.power)
 
     def levels(run: Runtime) -> tuple[float, float]:
         if seeds.own:

@@ -125,7 +125,7 @@ def labels(context: Context, seeds: SeedMaps, split: str, crf: str, fixed: float
         fixed: threshold; None for the best one.
     """
     power = context.experiment.refine.power if crf else 1.0
-    fixed = raised(fixed, power)
+    fixed, soft = raised(fixed, power), bool(crf) and not CRFS[crf].certainty
     key = seeds.key(context, split, fixed is not None)
     stage = Stage(
         name="labels",
@@ -136,6 +136,7 @@ def labels(context: Context, seeds: SeedMaps, split: str, crf: str, fixed: float
             "level": None if seeds.own else fixed,
             "power": power,
             **(context.crf_key if crf else {}),
+            **({"background": "power"} if soft and not seeds.own else {}),
         },
         inputs=key["inputs"],
         title=f"{seeds.id} {'DenseCRF' if crf else 'seeds'} of {split}",

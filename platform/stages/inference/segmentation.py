@@ -22,15 +22,13 @@ from ...data.formats.class_maps import PROBABILITY_STRIDE, ClassMaps
 from ...data.transforms import fit_factor
 from ...errors import InputError
 from ...models.segmenter import SegmentationNetwork
-from ...ops.maps import best_plane, grid_size, merge_flip, merge_scales
+from ...ops.maps import MIN_PROBABILITY, best_plane, grid_size, merge_flip, merge_scales
 from ...storage.artifact_files import ArtifactFile
 from ..training.label_learners import Segmenter
 from . import actors
 
 SUM_TOLERANCE = 0.01
 """Largest deviation from one of the sum of a position's float16 probabilities."""
-MIN_PROBABILITY = 1e-8
-"""Smallest probability that a logarithm is taken of; lower ones are raised to it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...data.formats import class_maps, label_maps, shards
 from ...data.formats.class_maps import ClassMaps
 from ...labels import VOID
 from ...ops.crf import BatchRefiner, crf_bytes, hard_probabilities
+from ...ops.maps import background_at
 from ...records.reduced_images import TOO_LARGE
 from ...storage.artifact_files import ArtifactFile
 from ..inference import actors
-from .pseudo_labels import Cut, Labels, labels_of, over_limit, present_maps
+from .pseudo_labels import Cut, Labels, enlarged, labels_of, over_limit, present_maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +137,13 @@ def _scores(maps: ClassMaps, cut: Cut, device: torch.device) -> Tensor:
     out[:, 0] = torch.tensor(cut.levels, device=device)[:, None, None]
     if maps.classes:
         planes = torch.from_numpy(maps.planes).to(device).float()[None]
-        resized = F.interpolate(planes, shape[1:], mode="bilinear", align_corners=False)[0]
-        resized = resized.pow_(cut.power)
+        resized = enlarged(planes, (maps.height, maps.width), cut)[0].pow_(cut.power)
         out[:, 1:] = resized[has_background:]
         if has_background:
             out[:, 0] *= resized[0]
+        elif cut.soft:
+            for number, level in enumerate(cut.levels):
+                out[number, 0] = background_at(resized, level)
+    if cut.probabilities:
+        out /= out.sum(1, keepdim=True)
     return out

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.experiment import Views
@@ -24,7 +25,7 @@ from ...data.images import decode_image, decode_mask
 from ...errors import InputError
 from ...labels import VOID
 from ...ops.crf import CRF, Refiner, best_labels, crf_bytes
-from ...ops.maps import LARGE
+from ...ops.maps import LARGE, background_at, enlarge_probabilities
 from ...ray_runtime import cluster
 from ...records.reduced_images import TOO_LARGE
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
@@ -40,11 +41,14 @@ class Cut:
         levels: score of the background, or the factor on the background plane where class maps have
             one. With one level, the highest score gives the label. With two, the foreground at the
             first level and the background at both levels are certain, and all else is unknown
-            (255).
+            (255). A soft DenseCRF starts from a background that falls with the highest class and
+            is cut at the same level, see `ops.maps.background_at`.
         crf: DenseCRF that refines the labels of each level; without it the maps are only cut.
         power: exponent that is applied to the class maps before they are compared with the levels.
         least: smallest score that a class must reach somewhere to take part. DenseCRF's time grows
             with the classes, and a segmenter gives some probability to each class.
+        probabilities: whether the class maps are a segmenter's probabilities, which are enlarged as
+            if its logits were, see `ops.maps.enlarge_probabilities`.
         most_bytes: memory that the DenseCRF of one image may take; an image that would take more is
             not refined.
     """
@@ -53,16 +57,22 @@ class Cut:
     crf: CRF | None = None
     power: float = 1.0
     least: float = 0.0
+    probabilities: bool = False
     most_bytes: int = Views().image_bytes
 
+    @property
+    def soft(self) -> bool:
+        """Whether a DenseCRF starts from the scores themselves, not from hard labels."""
+        return self.crf is not None and not self.crf.certainty
 
-def scores_at_level(maps: ClassMaps, level: float, power: float = 1.0) -> NDArray[np.float32]:
+
+def scores_at_level(maps: ClassMaps, level: float, cut: Cut) -> NDArray[np.float32]:
     """Return scores `[L,H,W]` at the image's size, the background first, then each class.
 
     Args:
         maps: class maps of one image.
         level: see `Cut.levels`.
-        power: see `Cut.power`.
+        cut: the rule.
     """
     has_background = int(bool(maps.classes) and maps.classes[0] == 0)
     out = np.full(
@@ -71,27 +81,38 @@ def scores_at_level(maps: ClassMaps, level: float, power: float = 1.0) -> NDArra
     if maps.classes:
         planes = torch.from_numpy(maps.planes).float()[None]
         size = (maps.height, maps.width)
-        resized = (
-            F.interpolate(planes, size, mode="bilinear", align_corners=False)[0].numpy() ** power
-        )
+        resized = enlarged(planes, size, cut)[0].numpy() ** cut.power
         out[1:] = resized[has_background:]
         if has_background:
             out[0] = level * resized[0]
+        elif cut.soft:
+            out[0] = background_at(torch.from_numpy(resized), level)
+    if cut.probabilities and cut.crf:
+        out /= out.sum(0)
     return out
 
 
-def seed_labels(maps: ClassMaps, level: float, power: float = 1.0) -> Labels:
+def enlarged(planes: Tensor, size: tuple[int, int], cut: Cut) -> Tensor:
+    """Return planes `[B,N,h,w]` at the image's size, see `Cut.probabilities`."""
+    if cut.probabilities:
+        return enlarge_probabilities(planes, size)
+    return F.interpolate(planes, size, mode="bilinear", align_corners=False)
+
+
+def seed_labels(maps: ClassMaps, level: float, cut: Cut) -> Labels:
     """Return the number of the best score of each pixel, `[H,W]`, as `scores_at_level` counts them.
 
-    The scores of many classes in a huge image are formed one plane at a time.
+    The scores of many classes in a huge image are formed one plane at a time. A DenseCRF of the
+    rule has no effect.
     """
+    cut = replace(cut, crf=None)
     first = int(bool(maps.classes) and maps.classes[0] == 0)
     if (len(maps.classes) + 1) * maps.height * maps.width <= LARGE:
-        return best_labels(scores_at_level(maps, level, power), None)
-    best: NDArray[np.float32] = scores_at_level(planes_of(maps, range(first)), level, power)[0]
+        return best_labels(scores_at_level(maps, level, cut), None)
+    best: NDArray[np.float32] = scores_at_level(planes_of(maps, range(first)), level, cut)[0]
     labels = np.zeros(best.shape, np.uint8)
     for number in range(first, len(maps.classes)):
-        plane = scores_at_level(planes_of(maps, [number]), level, power)[1]
+        plane = scores_at_level(planes_of(maps, [number]), level, cut)[1]
         labels[plane > best] = number - first + 1
         best = np.maximum(best, plane)
     return labels
@@ -127,7 +148,7 @@ def labels_of(image: NDArray[np.uint8], maps: ClassMaps, cut: Cut) -> Labels:
     if not cut.crf or over_limit(maps, cut):
         return labels_of_maps(maps, cut)
     refiner = Refiner(image, cut.crf)
-    scores = (scores_at_level(maps, level, cut.power) for level in cut.levels)
+    scores = (scores_at_level(maps, level, cut) for level in cut.levels)
     values = mask_values(maps)
     return _joined([values[best_labels(level_scores, refiner)] for level_scores in scores])
 
@@ -140,7 +161,7 @@ def mask_values(maps: ClassMaps) -> Labels:
 def labels_of_maps(maps: ClassMaps, cut: Cut) -> Labels:
     """Return the labels of one image without DenseCRF, as `labels_of` does."""
     values = mask_values(maps)
-    return _joined([values[seed_labels(maps, level, cut.power)] for level in cut.levels])
+    return _joined([values[seed_labels(maps, level, cut)] for level in cut.levels])
 
 
 def _joined(by_level: Sequence[Labels]) -> Labels:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ...config.experiment import Enlarging
 from ...method import PADDING, Batch, Learner
@@ -27,6 +28,25 @@ def shrunk(labels: Tensor, like: Tensor) -> Tensor:
     """Return labels `[B,H,W]` on the grid of another tensor: the middle pixel of each position."""
     size = like.shape[-2:]
     return F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+
+
+def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross entropy `[B,H,W]` of logits `[B,C,h,w]` that are enlarged to their labels.
+
+    Source: mmsegmentation. Enlarged logits exist for one image at a time; the backward pass forms
+    them anew.
+    """
+
+    def of_image(number: int) -> Tensor:
+        one = logits[number : number + 1]
+        large = F.interpolate(one, labels.shape[1:], mode="bilinear", align_corners=False)
+        return F.cross_entropy(
+            large, labels[number : number + 1], ignore_index=PADDING, reduction="none"
+        )
+
+    numbers = range(len(labels))
+    rows = [checkpoint(of_image, k, use_reentrant=False, preserve_rng_state=False) for k in numbers]
+    return torch.cat(rows)
 
 
 class Boundaries(Learner):
@@ -99,15 +119,21 @@ class Segmenter(Learner):
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross entropy over the known pixels of all workers; zero without any.
 
+        UperNet's logits are enlarged to the labels, as in mmsegmentation; DeepLabV2's labels are
+        brought to the grid of the logits, as in deeplab-pytorch.
+
         Args:
             logits: `[B,N+1,h,w]`.
             labels: `[B,H,W]`, `PADDING` where unknown.
         """
-        grid_labels = shrunk(labels, logits)
-        known = grid_labels != PADDING
-        values = F.cross_entropy(logits, grid_labels, ignore_index=PADDING, reduction="none")
+        if self.name == "upernet":
+            values = pixel_losses(logits, labels)
+        else:
+            labels = shrunk(labels, logits)
+            values = F.cross_entropy(logits, labels, ignore_index=PADDING, reduction="none")
+        known = labels != PADDING
         if not self.balanced:
             return values.sum() / share_of_total(known.sum())
-        groups = [known & (grid_labels == 0), known & (grid_labels > 0)]
+        groups = [known & (labels == 0), known & (labels > 0)]
         means = [(values * group).sum() / share_of_total(group.sum()) for group in groups]
         return torch.stack(means).sum() / 2

@@ -394,6 +394,7 @@ def test_training_without_probabilities_fails(batch_of):
 
 
 def test_the_code_for_voc_learns_the_background_at_two_scales():
-    settings = build_experiment("psdpm", preset="release-voc", baseline="cam").settings["psdpm"]
-    assert (settings.background, settings.half_scale) == ("loss", True)
-    assert (settings.source, settings.depth, settings.weight) == ("segmenter", 0, 2.0)
+    made = build_experiment("psdpm", preset="release-voc", baseline="cam")
+    s, boundaries = made.settings["psdpm"], made.refine.training
+    assert (s.background, s.half_scale, s.source, s.depth) == ("loss", True, "segmenter", 0)
+    assert (s.weight, boundaries.rescale) == (2.0, (0.5, 1.0))

@@ -140,6 +140,18 @@ def test_refined_labels_are_scored_like_predictions(job: Any, backend: str) -> N
     assert same.min() == 1 if backend == "pydensecrf" else same.mean() > 0.999
 
 
+def test_dense_crf_of_predictions_enlarges_their_logits(chain: Any, monkeypatch: Any) -> None:
+    cuts: list[Cut] = []
+    monkeypatch.setattr(segment, "cut_maps", lambda *arguments: cuts.append(arguments[-1]) or {})
+    made = replaced(chain.plan.experiment, {"segment.crf": "deeplab"})
+    pipeline = Execution.of(chain.store, made)
+    (step,) = [s for s in pipeline.plan.steps if s.stage.title == "DenseCRF of predictions on val"]
+    step.compute(pipeline.runtime, LocalFolder(Path("none")))
+    assert cuts == [
+        Cut(levels=(1.0,), crf=CRFS["deeplab"], least=segment.LEAST, probabilities=True)
+    ]
+
+
 def test_a_diverging_segmenter_stops_with_its_own_fields(job: Any) -> None:
     changes = {"segment.network": "deeplabv2", **FEW, "segment.training.lr": 1e3}
     pipeline = Execution.of(job.store, replaced(job.experiment, changes))

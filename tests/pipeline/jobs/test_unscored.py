@@ -28,7 +28,7 @@ from wsss.platform.pipeline.planner import plan
 from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import RunRecord, read_run
-from wsss.platform.stages.labels.pseudo_labels import seed_labels
+from wsss.platform.stages.labels.pseudo_labels import Cut, seed_labels
 from wsss.platform.storage.store import Store
 
 REASON = "because no image of train or val of data set 'mine' has a mask"
@@ -219,7 +219,7 @@ def test_labels_are_class_maps_cut_at_the_published_threshold(store: Store, run:
     planes = {k: v for file in labels for k, v in label_maps.read(file.local()).items()}
     for image_maps in class_maps.read(file.local() for file in maps):
         values = np.array([0, *image_maps.classes], np.uint8)
-        expected = values[seed_labels(image_maps, 0.35)]
+        expected = values[seed_labels(image_maps, 0.35, Cut(levels=(0.35,)))]
         np.testing.assert_array_equal(planes.pop(image_maps.id), expected)
     assert not planes
 

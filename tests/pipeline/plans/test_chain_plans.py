@@ -52,6 +52,7 @@ def key_of(job: Any, changes: dict[str, Any], title: str) -> str:
         ("crf", "threshold", 0.3, "lpcam DenseCRF of train", True),
         ("crf", "beta", 3.0, "lpcam DenseCRF of train", False),
         ("irn", "power", 1.5, "lpcam certain labels of train", True),
+        ("irn", "crf", "psa", "lpcam certain labels of train", False),
         ("irn", "foreground", 0.8, "lpcam certain labels of train", True),
         ("irn", "final", 0.3, "lpcam certain labels of train", False),
         ("irn", "radius", 4, "train boundaries from lpcam", False),
@@ -70,6 +71,17 @@ def test_a_key_holds_what_its_stage_reads(
     before = key_of(job, base, title)
     after = key_of(job, changed, title)
     assert (before != after) is reads
+
+
+def test_a_key_names_the_falling_background_where_a_soft_crf_starts_from_it(job: Any) -> None:
+    def background(name: str, method: str) -> Any:
+        changes = {"refine.kind": "crf", "refine.crf": name}
+        made = build_experiment(method, preset="scenes", changes=changes)
+        plan = Execution.of(job.store, made).plan
+        return plan.labels[plan.final]["train"].config.get("background")
+
+    assert [background(name, "cam") for name in ("irn", "psa")] == [None, "power"]
+    assert background("psa", "sipe") is None, "its maps have a background plane"
 
 
 def test_interior_pairs_need_a_large_crop(job: Any) -> None:

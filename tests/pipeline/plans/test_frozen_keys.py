@@ -21,7 +21,7 @@ DIGESTS = [
         "",
         "",
         False,
-        "73e726e68142331ac2df69849bd993472a4e721ef9b48fc8259449893870a288",
+        "2f391a6bb465e7b4d1f53246a598a2ad0ccfbe0dccd034b817522c76265ecd3e",
     ),
     (
         "lpcam paper",
@@ -49,7 +49,7 @@ DIGESTS = [
         "irn",
         "psdpm-coco",
         False,
-        "cae3b1627e37a355cba44f5eb3d2a56091384c88fc0302936113ce76c606709f",
+        "8e6c43ec3b2b68c75c152071ab52ed4d8cc198cec3914783336d5d602101fe1c",
     ),
 ]
 """Method and preset, refinement, recipe, whether on a GPU, and the digest of the plan.
@@ -113,3 +113,13 @@ def test_a_plan_has_the_keys_that_it_always_had(
     if name in STRETCHED_DIGESTS:
         stretched = made_of(name, refinement, recipe, **{"views.enlarging": "stretch"})
         assert plan(stretched, catalog).digest == STRETCHED_DIGESTS[name]
+
+
+def test_only_the_segmenter_upernet_has_a_loss_in_its_key(tmp_path: Path) -> None:
+    def loss(network: str) -> object:
+        made = made_of("cam default", "", "", **{"segment.network": network})
+        segmenter = plan(made, OneDataSet(Store(tmp_path / "none"), False)).segmenter
+        assert segmenter is not None
+        return segmenter.config.get("loss")
+
+    assert [loss("deeplabv2"), loss("upernet")] == [None, "enlarged logits"]

@@ -16,7 +16,7 @@ from wsss.platform.models.clip import image_tower
 from wsss.platform.stages.clip import gradient_maps, image_arrays, networks, refined_maps, towers
 from wsss.platform.stages.clip.image_arrays import ImageArray
 from wsss.platform.stages.inference import actors
-from wsss.platform.stages.labels.pseudo_labels import seed_labels
+from wsss.platform.stages.labels.pseudo_labels import Cut, seed_labels
 from wsss.platform.storage.artifact_files import LocalFolder
 
 CLASSES = ("ant", "bee", "cow")
@@ -87,7 +87,7 @@ def test_an_image_without_labels_is_background(pieces, clip_file, tmp_path):
         maps = maps_in(folders[name], pieces)
         assert [m.id for m in maps] == [row["id"] for row in shards.read(pieces[0], ("id",))]
         assert maps[2].classes == ()
-        assert not seed_labels(maps[2], 0.0).any()
+        assert not seed_labels(maps[2], 0.0, Cut(levels=(0.0,))).any()
         assert all(m.planes.shape == (len(m.classes), 6, 9) for m in maps)
         assert sum(not m.classes for m in maps) == 1
     for name in ("tokens", "w", "initial"):

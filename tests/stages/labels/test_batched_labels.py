@@ -19,7 +19,7 @@ from wsss.platform.ops.crf import CRFS, crf_bytes
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.labels import batched_labels
 from wsss.platform.stages.labels.batched_labels import batches, labels_of_batch
-from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of
+from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of, scores_at_level
 from wsss.platform.stages.training.label_learners import Boundaries
 from wsss.platform.stages.training.trainer import build
 from wsss.platform.storage.artifact_files import LocalFolder
@@ -42,11 +42,16 @@ def image_of(seed):
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("levels", [(0.6,), (0.7, 0.3)])
+@pytest.mark.parametrize("levels", [(0.6,), (0.7, 0.3), (0.0,), (1.0,)])
 @pytest.mark.parametrize("name", CRFS)
 def test_a_batch_gets_the_labels_that_pydensecrf_gives_each_image(name, levels):
-    """Images of a batch have different numbers of classes, and some a background plane."""
-    cut = Cut(levels=levels, crf=CRFS[name], power=1.5)
+    """Images of a batch have different numbers of classes, and some a background plane.
+
+    A background of 1 stands for a segmenter's probabilities.
+    """
+    probabilities = levels == (1.0,)
+    power = 1.0 if probabilities else 1.5
+    cut = Cut(levels=levels, crf=CRFS[name], power=power, probabilities=probabilities)
     images = [image_of(seed) for seed in range(len(CLASSES))]
     maps = [maps_of(classes, seed=seed) for seed, classes in enumerate(CLASSES)]
     labels = labels_of_batch(torch.from_numpy(np.stack(images)), maps, cut)
@@ -55,6 +60,35 @@ def test_a_batch_gets_the_labels_that_pydensecrf_gives_each_image(name, levels):
         expected = labels_of(image, image_maps, cut)
         assert (got.numpy() == expected).mean() > 0.99
         assert {0, *image_maps.classes, 255} >= set(np.unique(got))
+
+
+STARTS = {
+    "constant": Cut(levels=(0.6, 0.3), crf=CRFS["irn"]),
+    "soft": Cut(levels=(0.6, 0.3), crf=CRFS["psa"]),
+    "soft, to a power": Cut(levels=(0.9, 0.05), crf=CRFS["deeplab"], power=1.5),
+    "probabilities": Cut(levels=(1.0,), crf=CRFS["deeplab"], probabilities=True),
+}
+
+
+@pytest.mark.parametrize("cut", STARTS.values(), ids=list(STARTS))
+@pytest.mark.parametrize("classes", CLASSES)
+def test_both_backends_start_from_the_same_scores(classes, cut):
+    """Only a soft DenseCRF of maps without a background plane starts from a falling background."""
+    maps = maps_of(classes, seed=3)
+    start = batched_labels._scores(maps, cut, torch.device("cpu"))
+    for level, scores in zip(cut.levels, start.numpy(), strict=True):
+        np.testing.assert_allclose(scores, scores_at_level(maps, level, cut), 1e-6, 1e-6)
+        if cut.probabilities:
+            np.testing.assert_allclose(scores.sum(0), 1, rtol=1e-6)
+        elif 0 in classes:
+            unrefined = scores_at_level(maps, level, replace(cut, crf=None))
+            np.testing.assert_allclose(scores, unrefined, rtol=1e-6)
+        elif cut.soft and classes:
+            alpha = np.log(level) / np.log(1 - level)
+            highest = scores[1:].max(0).astype(np.float64)
+            np.testing.assert_allclose(scores[0], (1 - highest) ** alpha, rtol=1e-3, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(scores[0], np.float32(level))
 
 
 def write_maps(piece, folder):

@@ -159,14 +159,18 @@ def test_an_image_too_large_for_dense_crf_is_cut_and_named(write_shards, tmp_pat
     width=st.integers(1, 40),
     classes=st.sampled_from([(), (2,), (1, 3, 4, 9), (0,), (0, 4), (0, 1, 2, 5)]),
     power=st.sampled_from([1.0, 1.5]),
+    probabilities=st.booleans(),
 )
-def test_seeds_of_one_plane_at_a_time_are_the_seeds_of_all(seed, height, width, classes, power):
+def test_seeds_of_one_plane_at_a_time_are_the_seeds_of_all(
+    seed, height, width, classes, power, probabilities
+):
     maps = maps_of(classes, seed, size=(height, width))
-    whole = pseudo_labels.seed_labels(maps, 0.6, power)
+    cut = Cut(levels=(0.6,), power=power, probabilities=probabilities)
+    whole = pseudo_labels.seed_labels(maps, 0.6, cut)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pseudo_labels, "LARGE", 0)
-        parts = pseudo_labels.seed_labels(maps, 0.6, power)
-    scores = np.sort(pseudo_labels.scores_at_level(maps, 0.6, power), 0)
+        parts = pseudo_labels.seed_labels(maps, 0.6, cut)
+    scores = np.sort(pseudo_labels.scores_at_level(maps, 0.6, cut), 0)
     tied = len(scores) > 1 and scores[-1] - scores[-2] < 1e-5
     assert parts.dtype == whole.dtype
     assert ((parts == whole) | tied).all()
