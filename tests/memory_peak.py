@@ -15,18 +15,19 @@ class Peak(TorchDispatchMode):
 
     Args:
         without: tensors whose storages do not count, as the weights of a network.
+        dtype: type of the only tensors that count; None for all tensors.
     """
 
-    def __init__(self, without=()):
+    def __init__(self, without=(), dtype=None):
         super().__init__()
         self.weights = {tensor.untyped_storage()._cdata for tensor in without}
-        self.alive, self.bytes = {}, 0
+        self.alive, self.bytes, self.dtype = {}, 0, dtype
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         out = operation(*args, **(kwargs or {}))
         self.alive = {key: pair for key, pair in self.alive.items() if not pair[0].expired()}
         for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and self.dtype in (None, tensor.dtype):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self.weights:
                     weak = StorageWeakRef(storage)

@@ -48,7 +48,7 @@ class Views(Options):
     actors: int = option(
         0,
         "Number of inference actors; 0: as many as the GPUs have memory for (image_gib each, and "
-        "at most four a GPU), or one for each core.",
+        "at most four a GPU), or one for each core, if the memory is enough for large images.",
         low=0,
         high=4_096,
         machine=True,

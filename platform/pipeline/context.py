@@ -26,9 +26,11 @@ from ..storage.artifact import Artifact, Stage
 from ..storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..storage.storage import Location
 from ..storage.store import Store
-from .checks.splits import check_masks, mask_counts
+from .checks.splits import check_masks, largest_pixels, mask_counts
 from .checks.trainings import check_files
 
+VIEW_BYTES = 1024
+"""Memory in bytes that a pixel of the largest view of an image takes, as for a ResNet."""
 PlanKey: TypeAlias = tuple[str, tuple[tuple[int, int] | None, ...]]
 """An experiment as text, and the states of its files (`fields.file_states`)."""
 
@@ -187,8 +189,16 @@ class Context:
     def views(self) -> Views:
         """Return the options of inference, with the number of actors set; Ray must have started."""
         views = self.experiment.views
-        actors = views.actors or gpus.gpu_actors(views.image_bytes) or cluster.cores()
+        actors = views.actors or gpus.gpu_actors(views.image_bytes)
+        actors = actors or cluster.fitting(cluster.cores(), self.image_need)
         return dataclasses.replace(views, actors=actors)
+
+    @property
+    def image_need(self) -> int:
+        """The memory in bytes that inference of the largest image takes; 0 if it is not known."""
+        views = self.experiment.views
+        pixels = int(largest_pixels(self.shards) * max(views.scales) ** 2)
+        return min(views.image_bytes, VIEW_BYTES * pixels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,13 @@ CPU_STAGE, DRIVER, LIMIT = "cpu_stage", "driver", "_limit"
 """Names of the custom resources of `cluster.yaml`: `cpu_stage`, one a core of each node for CPU
 stages; `driver`, of the head, for the processes of Tune trials; and the suffix of a resource of the
 head that says how far the cluster may grow, for example `GPU_limit`."""
-TRIAL_BYTES = 400 << 20
-"""Memory in bytes of a Tune trial's process; torch's build for GPUs alone takes 0.3 GB of it."""
+TRIAL_BYTES = PROCESS_BYTES = 400 << 20
+"""Memory in bytes of the process of a Tune trial, without the masks that it keeps, or of a process
+for images; torch's build for GPUs alone takes 0.3 GB of it."""
+
+SMALL_BYTES = 1 << 30
+"""Memory in bytes that a machine has for each of its cores. Processes that take no more need not be
+counted, so that each core has one."""
 
 
 def connect() -> None:
@@ -80,6 +85,23 @@ def workers() -> int:
     return _capacity(CPU_STAGE) or max(1, _capacity("CPU") - 2)
 
 
+def fitting(count: int, need: int) -> int:
+    """Return how many processes for images run side by side, at least one.
+
+    Args:
+        count: how many processes the cores are enough for.
+        need: memory in bytes that an image of each process takes at most.
+    """
+    if need <= SMALL_BYTES:
+        return count
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    memory = [int(resources.get("memory", 0)) for resources in alive if resources.get("CPU")]
+    fit = sum(of_node // (PROCESS_BYTES + need) for of_node in memory)
+    return max(1, min(count, fit)) if any(memory) else count
+
+
 def gpus() -> int:
     """Return the number of GPUs that the cluster has or may grow to."""
     return _capacity("GPU")
@@ -119,19 +141,23 @@ def _trial_memory() -> list[int]:
     return [int(resources.get("memory", 0)) for resources in eligible]
 
 
-def trial_resources() -> dict[str, float]:
+def trial_resources(kept: int = 0) -> dict[str, float]:
     """Return the resources that a Tune trial requests, by name.
 
     A trial takes almost no CPU, from the head where the head has the resource `driver`. It requests
-    memory, so that no more trials run at a time than fit; further trials wait."""
-    memory = min(TRIAL_BYTES, max(_trial_memory(), default=0))
+    memory, so that no more trials run at a time than fit; further trials wait.
+
+    Args:
+        kept: memory in bytes of what the process of a trial keeps beside `TRIAL_BYTES`.
+    """
+    memory = min(TRIAL_BYTES + kept, max(_trial_memory(), default=0))
     resource = DRIVER if _capacity(DRIVER) else "cpu"
     return {resource: 0.01, **({"memory": memory} if memory else {})}
 
 
-def trial_slots() -> int:
-    """Return how many Tune trials can run at a time."""
-    return max(1, sum(memory // TRIAL_BYTES for memory in _trial_memory()))
+def trial_slots(kept: int = 0) -> int:
+    """Return how many Tune trials can run at a time; `kept` is as for `trial_resources`."""
+    return max(1, sum(memory // (TRIAL_BYTES + kept) for memory in _trial_memory()))
 
 
 def outside_trials() -> Any:
@@ -165,29 +191,29 @@ def map_tasks(
     shared: Sequence[Any] = (),
     progress: Callable[[int, int], None] | None = None,
     lost: Callable[[Any], T] | None = None,
+    need: int = 0,
 ) -> Iterator[T]:
     """Run `task(piece, *shared)` as Ray tasks and yield the results in the order of the pieces.
 
     Args:
         task: deterministic function; it runs again where a worker dies.
-        pieces: first arguments, one for each task. As many tasks run at a time as there are
-            workers; a further process would cost its start and gain nothing.
+        pieces: first arguments; as many tasks run at a time as there are workers and memory.
         shared: other arguments, put into the object store once.
         progress: called with (tasks done, tasks in all).
-        lost: gives the result of a piece whose process died at each try; without `lost` the error
-            is raised.
+        lost: gives the result of a piece whose process died at each try, or that Ray ended for want
+            of memory; without `lost` the error is raised.
+        need: memory in bytes that an image of a task takes at most, see `fitting`.
 
     Raises:
         Exception: what the task raised, as it raised it.
     """
     import ray
 
-    retries = 1 if lost else 3
-    remote = _remote(task, retries)
+    remote = _remote(task, 1 if lost else 3)
     shared_references = [ray.put(value) for value in shared]
     running: dict[Any, int] = {}
     done: dict[int, T] = {}
-    sent, window = 0, workers()
+    sent, window = 0, fitting(workers(), need)
     for number in range(len(pieces)):
         while number not in done:
             while sent < len(pieces) and len(running) < window:
@@ -197,7 +223,7 @@ def map_tasks(
             ended_number = running.pop(finished[0])
             try:
                 done[ended_number] = _result(finished[0])
-            except ray.exceptions.WorkerCrashedError:
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
                 if lost is None or session.lost():
                     raise
                 done[ended_number] = lost(pieces[ended_number])
@@ -207,12 +233,14 @@ def map_tasks(
 
 
 def survives(task: Callable[..., object], *arguments: object) -> bool:
-    """Return whether a task, run in a process of its own, ends without killing it."""
+    """Return whether a task, run in a process of its own, ends without killing it.
+
+    A process that Ray ends for want of memory counts as killed."""
     import ray
 
     try:
         _result(_remote(task, 0).remote(*arguments))
-    except ray.exceptions.WorkerCrashedError:
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         if session.lost():
             raise
         return False

@@ -14,21 +14,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, StorageError
-from ..serialization import as_json, digest, typed
 from . import filesystem
-from .artifact import Artifact, Stage, versions
+from .artifact import Artifact, Stage
 from .artifact_files import MANIFEST, NAME, ArtifactFolder, Computation, computation_in
 from .json_files import json_value, read_json
 from .local_storage import LocalStorage
+from .manifests import ManifestState, form_fault, new_manifest, seal_fault
 from .object_store.storage import ObjectStorage
 from .storage import Location, Storage
 
@@ -125,42 +124,71 @@ class Store:
         """Return the location of an artifact's manifest; errors are as for `folder`."""
         return self.folder(stage, key) / MANIFEST
 
-    def find(self, stage: str, key: str, again: bool = False) -> Artifact | None:
+    def find(
+        self, stage: str, key: str, again: bool = False, locked: bool = False
+    ) -> Artifact | None:
         """Return the verified artifact, or None if it is missing or damaged.
 
         An artifact whose files differ from its manifest is moved to quarantine, if the store can
-        be written. With `again`, files that were hashed before are hashed again.
+        be written and no other process holds the lock of the key.
+
+        Args:
+            stage: name of the stage.
+            key: key of the stage.
+            again: whether files that were hashed before are hashed again.
+            locked: whether the caller holds the lock of the key.
         """
         folder = self.folder(stage, key)
+        while judged := self._read(folder):
+            manifest, fault = self._judgement(judged, stage, key, again)
+            if not fault:
+                return Artifact(self.storage.artifact_folder(manifest), manifest)
+            if self._set_aside(folder, judged, fault, locked):
+                break
+        return None
+
+    def _read(self, folder: Location) -> ManifestState | None:
+        """Return the manifest in a folder as it is now, or None where there is none.
+
+        Raises:
+            StorageError: the manifest cannot be read now, although it may be intact.
+        """
         try:
-            content = (folder / MANIFEST).read()
-            manifest = json_value(content, folder / MANIFEST)
+            return ManifestState(*self.storage.read_with_version((folder / MANIFEST).name))
         except FileNotFoundError:
             return None
-        except StorageError:  # the artifact may be intact although it cannot be read now
+        except StorageError:
             raise
         except InputError as error:
-            self._set_aside(folder, f"its manifest is not JSON: {error}")
-            return None
+            return ManifestState(b"", "", str(error))
+
+    def _judgement(self, read: ManifestState, stage: str, key: str, again: bool) -> tuple[Any, str]:
+        """Return the manifest of an artifact, and the fault of the artifact or ""."""
+        location, manifest = self.manifest(stage, key), None
         try:
-            fault = self._manifest_fault(content, manifest, stage, key)
-            with filesystem.storage_errors(folder):
+            if read.fault:
+                raise InputError(read.fault)
+            manifest = json_value(read.content, location)
+        except InputError as error:
+            return None, f"its manifest is not JSON: {error}"
+        try:
+            fault = self._manifest_fault(read.content, manifest, stage, key)
+            with filesystem.storage_errors(location.parent):
                 fault = fault or self.storage.fault(manifest, again)
         except InputError:
             raise
+        except FileNotFoundError as error:  # another process moved the artifact
+            fault = f"{error.filename} is missing"
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             fault = f"its manifest is damaged: {error}"
-        if fault:
-            self._set_aside(folder, fault)
-            return None
-        return Artifact(self.storage.artifact_folder(manifest), manifest)
+        return manifest, fault
 
     def _manifest_fault(self, content: bytes, manifest: Any, stage: str, key: str) -> str:
         """Return the fault of the manifest with a content for the artifact of a key, or ""."""
         known = (stage, key, sha256(content).digest())
         if known in self._faultless:
             return ""
-        fault = _seal_fault(manifest, stage, key) or _form_fault(manifest)
+        fault = seal_fault(manifest, stage, key) or form_fault(manifest)
         if not fault:
             self._faultless.add(known)
         return fault
@@ -248,7 +276,7 @@ class Store:
             return artifact, True
         self.check_writable(stage.title or stage.name, f"artifacts/{stage.name}")
         with self.lock(stage.key):
-            artifact = self.find(stage.name, stage.key)
+            artifact = self.find(stage.name, stage.key, locked=True)
             if artifact:
                 return artifact, True
             return self._compute(stage, compute), False
@@ -278,9 +306,9 @@ class Store:
         self, stage: Stage, attempt: ArtifactFolder, about: Mapping[str, Any], seconds: float
     ) -> Artifact:
         """Return the artifact that an attempt becomes, or that another process made meanwhile."""
-        manifest = _manifest(stage, attempt.finished(), about, seconds)
+        manifest = new_manifest(stage, attempt.finished(), about, seconds)
         while not self.storage.publish(attempt, manifest):
-            other = self.find(stage.name, stage.key)
+            other = self.find(stage.name, stage.key, locked=True)
             if other:
                 _discard(attempt)
                 return other
@@ -291,12 +319,33 @@ class Store:
                 )
         return Artifact(self.storage.artifact_folder(manifest), manifest)
 
-    def _set_aside(self, folder: Location, fault: str) -> None:
-        """Move a damaged artifact to quarantine, or note its fault if it cannot be moved."""
+    def _set_aside(self, folder: Location, judged: ManifestState, fault: str, locked: bool) -> bool:
+        """Move a damaged artifact to quarantine, or note its fault if it cannot be moved.
+
+        The lock of the key keeps other processes from publishing meanwhile. A process that already
+        holds the lock judges the artifact itself, so nobody waits for it here.
+
+        Args:
+            folder: folder of the artifact.
+            judged: the manifest that was found damaged, or whose files were.
+            fault: what is wrong with the artifact.
+            locked: see `find`.
+
+        Returns:
+            Whether the manifest is still the one that was judged; otherwise nothing is moved.
+        """
+        key = folder.last_name
+        name = f"locks/{key}.lock"
+        lock = contextlib.nullcontext() if locked else self.storage.lock(name, wait=False)
         try:
-            self.quarantine(folder, fault)
-        except StorageError:
-            self.unmoved[folder.last_name] = fault
+            with lock:
+                if self._read(folder) != judged:
+                    return False
+                self.quarantine(folder, fault)
+                self.unmoved.pop(key, None)
+        except (StorageError, BlockingIOError):
+            self.unmoved[key] = fault
+        return True
 
     def quarantine(self, folder: Location, fault: str) -> Location:
         """Move a damaged artifact to quarantine, noting its fault, and return its new location."""
@@ -337,56 +386,3 @@ def _discard(attempt: ArtifactFolder) -> None:
     """Remove an attempt that did not become the artifact; the next attempt removes what stays."""
     with contextlib.suppress(InputError):
         attempt.discard()
-
-
-def _manifest(
-    stage: Stage, files: Mapping[str, Any], about: Mapping[str, Any], seconds: float
-) -> dict[str, Any]:
-    """Return a manifest with its seal, a digest of its other entries.
-
-    Args:
-        stage: the stage of the artifact.
-        files: entries on the files, see `ArtifactFolder.finished`.
-        about: notes on the computation.
-        seconds: how long the computation took.
-    """
-    manifest: dict[str, Any] = as_json(
-        {
-            "stage": stage.name,
-            "version": stage.version,
-            "key": stage.key,
-            "config": stage.config,
-            "inputs": stage.inputs,
-            "title": stage.title,
-            "about": about,
-            **files,
-            "seconds": round(seconds, 3),
-            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "machine": platform.node(),
-            "versions": versions(),
-        }
-    )
-    return {**manifest, "seal": digest(manifest)}
-
-
-def _seal_fault(manifest: Any, stage: str, key: str) -> str:
-    """Return the fault of a manifest that was changed or belongs to another artifact, or ""."""
-    sealed = {name: value for name, value in manifest.items() if name != "seal"}
-    if manifest["seal"] != digest(sealed):
-        return "its manifest does not match its seal"
-    if (manifest["stage"], manifest["key"]) != (stage, key):
-        return "its manifest has another key"
-    return ""
-
-
-def _form_fault(manifest: Any) -> str:
-    """Return what is malformed in a manifest (its notes, or files outside the folder), or ""."""
-    if not isinstance(manifest["about"], dict) or not isinstance(manifest["files"], dict):
-        return "its manifest lacks its notes or its list of files"
-    typed(dict[str, str], manifest["inputs"], "its inputs")
-    computation_in(manifest)
-    for name in manifest["files"]:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
-            return f"its manifest names {name!r}, which is no path inside the artifact"
-    return ""

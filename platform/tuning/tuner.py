@@ -33,7 +33,7 @@ from ..records.progress import ProgressDisplay
 from ..records.schema import SweepRecord, Trial, read_sweep
 from ..storage.json_files import write_json
 from .costs.needed_stages import NeededStages, marginal_costs, wait_for_next_second
-from .costs.stage_counts import unneeded_stages
+from .costs.stage_counts import kept_bytes, unneeded_stages
 from .journal import Journal, SweepPlan
 from .objectives import parse_rule, ranking_by
 from .runner.population import Population, report_member
@@ -271,14 +271,14 @@ def _tune(
 
     cluster.connect()
     queue = _queue(sweep, journal.trials(), needed)
-    trial = _trial_function(catalog, sweep, journal, len(queue.left))
+    kept = kept_bytes(plan(sweep.trial_experiment({}), catalog), sweep.split)
+    trial = _trial_function(catalog, sweep, journal, len(queue.left), kept)
     progress.plan([queue.title, "the best point on all splits"])
     progress.start(queue.title)
-    count = len(queue.left)
     population = Population(sweep, queue) if sweep.is_population else None
-    if count:
+    if queue.left:
         tuner = ray.tune.Tuner(
-            ray.tune.with_resources(trial, cluster.trial_resources()),
+            ray.tune.with_resources(trial, cluster.trial_resources(kept)),
             param_space=population.param_space() if population else None,
             tune_config=_tune_config(sweep, queue, population),
             run_config=ray.tune.RunConfig(
@@ -300,13 +300,19 @@ def _tune(
 
 
 def _trial_function(
-    catalog: Catalog, sweep: Sweep, journal: Journal, left: int
+    catalog: Catalog, sweep: Sweep, journal: Journal, left: int, kept: int
 ) -> Callable[[TrialConfig], TrialReport]:
-    """Return the function that Tune calls in the process of a trial."""
+    """Return the function that Tune calls in the process of a trial.
+
+    Args:
+        catalog, sweep, journal: what the trials belong to.
+        left: number of trials that are left.
+        kept: memory in bytes of what the process of a trial keeps, see `kept_bytes`.
+    """
     import ray.tune
 
     registered, lanes = registry.registered(), _lanes(catalog, journal.name)
-    processes = min(sweep.concurrent, left, cluster.trial_slots())
+    processes = min(sweep.concurrent, left, cluster.trial_slots(kept))
     processes = 0 if sweep.scheduler else processes
     report = report_member if sweep.is_population else ray.tune.report
     name = journal.name

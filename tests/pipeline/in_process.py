@@ -47,6 +47,7 @@ def _map_tasks(
     shared: Sequence[Any] = (),
     progress: Callable[[int, int], None] | None = None,
     lost: object = None,
+    need: int = 0,
 ) -> Iterator[Any]:
     for number, piece in enumerate(pieces, 1):
         result = task(*_copied((piece, *shared)))

@@ -94,8 +94,8 @@ class Tuner:
 def sweeps_in_process() -> Iterator[None]:
     """Run the trials of sweeps in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "trial_resources", lambda: {"cpu": 0.01})
-        patch.setattr(cluster, "trial_slots", lambda: 1)
+        patch.setattr(cluster, "trial_resources", lambda kept: {"cpu": 0.01})
+        patch.setattr(cluster, "trial_slots", lambda kept: 1)
         patch.setattr(ray.tune, "Tuner", Tuner)
         patch.setattr(ray.tune, "report", Tuner.report)
         yield

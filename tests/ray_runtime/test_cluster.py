@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import stat
+from types import SimpleNamespace
 
 import pytest
 from wsss.platform.ray_runtime import cluster
@@ -64,9 +65,89 @@ def test_trials_are_limited_by_the_memory_of_the_nodes(nodes):
     assert cluster.trial_slots() == 9 + 4
 
 
+def test_trials_request_memory_for_the_masks_that_they_keep(nodes):
+    nodes({"CPU": 4.0, "memory": 4e9}, {"CPU": 4.0, "memory": 2e9})
+    kept = 1 << 30
+    resources = cluster.trial_resources(kept)
+    assert resources == {"cpu": 0.01, "memory": cluster.TRIAL_BYTES + kept}
+    assert cluster.trial_slots(kept) == 2 + 1
+    nodes({"CPU": 4.0, "memory": 1e9})
+    assert cluster.trial_resources(kept) == {"cpu": 0.01, "memory": 10**9}
+    assert cluster.trial_slots(kept) == 1
+
+
 def test_one_machine_with_a_gpu_and_one_core_has_one_worker(nodes):
     nodes({"CPU": 1.0, "GPU": 1.0})
     assert (cluster.workers(), cluster.gpus()) == (1, 1)
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("need", "memories", "processes"),
+    [
+        (1 * GIB, [1 * GIB], 4),  # as small as each core has memory for
+        (8 * GIB, [], 4),  # the memory is not known
+        (2 * GIB, [64 * GIB], 4),
+        (2 * GIB, [5 * GIB], 2),
+        (8 * GIB, [4 * GIB], 1),
+        (8 * GIB, [9 * GIB, 18 * GIB], 3),
+    ],
+)
+def test_as_many_processes_run_as_have_memory_for_large_images(nodes, need, memories, processes):
+    nodes(*({"CPU": 6.0, "memory": float(memory)} for memory in memories or [0]), {"memory": 1e12})
+    assert cluster.fitting(4, need) == processes
+
+
+class Tasks:
+    """The tasks of Ray, in this process: the piece "large" ends its process, by an error of Ray."""
+
+    def __init__(self, monkeypatch, error):
+        import ray
+
+        self.error, self.most, self.running = error, 0, 0
+        for name, replacement in {
+            "remote": lambda **options: lambda task: SimpleNamespace(remote=self.start),
+            "put": lambda value: value,
+            "wait": lambda running: (running[:1], running[1:]),
+            "get": self.get,
+        }.items():
+            monkeypatch.setattr(ray, name, replacement)
+
+    def start(self, piece, *shared):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        return piece
+
+    def get(self, piece):
+        self.running -= 1
+        if piece == "large":
+            raise self.error
+        return piece
+
+
+@pytest.mark.parametrize("kind", ["WorkerCrashedError", "OutOfMemoryError"])
+def test_a_piece_that_ends_its_process_is_lost(monkeypatch, nodes, kind):
+    import ray
+
+    nodes({"CPU": 6.0, "memory": 4.5 * GIB})
+    error = getattr(ray.exceptions, kind)
+    tasks = Tasks(monkeypatch, error("the node is low on memory"))
+    pieces = ["a", "large", "b", "c"]
+    results = list(cluster.map_tasks(str, pieces, lost=lambda piece: f"{piece} lost"))
+    assert results == ["a", "large lost", "b", "c"]
+    assert tasks.most == 4
+    with pytest.raises(error):
+        list(cluster.map_tasks(str, pieces))
+    assert [cluster.survives(str, piece) for piece in pieces] == [True, False, True, True]
+
+
+def test_as_many_tasks_run_as_have_memory_for_large_images(monkeypatch, nodes):
+    nodes({"CPU": 6.0, "memory": 4.5 * GIB})
+    tasks = Tasks(monkeypatch, None)
+    assert list(cluster.map_tasks(str, range(9), need=GIB + 1)) == [*range(9)]
+    assert tasks.most == 3
 
 
 @pytest.mark.parametrize(

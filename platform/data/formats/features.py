@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...ops.kmeans import Halves
 from ...storage import filesystem
+from ...storage.artifact_files import ArtifactFile
 from ...storage.json_files import json_value, record_from_json
 from ..names import check_id
 
@@ -102,3 +104,34 @@ def open_features(path: Path) -> Halves:
     if features.ndim != 2 or features.dtype != np.float16:
         raise InputError(f"{path} holds {features.dtype} {features.shape}, not float16 [R,D]")
     return features
+
+
+def write_rows(file: ArtifactFile, blocks: Iterable[Halves]) -> None:
+    """Write blocks of rows, float16 `[r,D]`, one of which is in memory at a time.
+
+    The file has the bytes that `np.save` writes for all rows together. Its header has room for any
+    number of rows, so the number is written last.
+
+    Args:
+        file: the file.
+        blocks: at least one block.
+    """
+
+    def write(stream: Any) -> None:
+        count, width = 0, 0
+        for block in blocks:
+            if not stream.tell():
+                width = block.shape[1]
+                _write_header(stream, 0, width)
+            stream.write(block.data)
+            count += len(block)
+        stream.seek(0)
+        _write_header(stream, count, width)
+
+    file.write(write)
+
+
+def _write_header(stream: Any, count: int, width: int) -> None:
+    """Write the header of a file of `count` rows `[D]`, D being `width`."""
+    header = np.lib.format.header_data_from_array_1_0(np.zeros((0, width), np.float16))
+    np.lib.format.write_array_header_1_0(stream, {**header, "shape": (count, width)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 
@@ -17,6 +18,15 @@ def mask_counts(shards: Artifact, split: str) -> tuple[int, int] | None:
     """
     counts = shards.about.get("check", {}).get("splits", {}).get(split)
     return (counts["images"], counts["masked"]) if counts else None
+
+
+def largest_pixels(shards: Artifact) -> int:
+    """Return the number of pixels of the largest image of a data set.
+
+    It is 0 where the shards have no check, see `mask_counts`, or no image.
+    """
+    sizes = shards.about.get("check", {}).get("sizes")
+    return math.prod(sizes["largest"]) if sizes else 0
 
 
 def check_names(experiment: Experiment, shards: Artifact, field_of: Mapping[str, str]) -> None:

@@ -147,6 +147,14 @@ def counts_at_once(context: Context, split: str) -> bool:
     return direct_scoring.fits(tuple(context.pieces(split)))
 
 
+def kept_bytes(context: Context, split: str) -> int:
+    """Return the memory in bytes of the masks and part maps that `scored_at_once` keeps."""
+    from ...stages.prototypes import direct_scoring
+
+    planes = 2 if context.catalog.has_parts(context.shards, split) else 1
+    return planes * direct_scoring.mask_bytes(tuple(context.pieces(split)))
+
+
 def scored_at_once(context: Context, scores: Stage, chosen: Chosen, split: str) -> Step:
     """Return a step that computes the stage `scores` without writing the class maps of a split.
 

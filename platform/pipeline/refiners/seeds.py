@@ -15,6 +15,7 @@ from ...ray_runtime import cluster
 from ...records.result_id import ResultId
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
+from ..checks.splits import largest_pixels
 from ..context import Context, Runtime, Step
 
 if TYPE_CHECKING:
@@ -192,4 +193,5 @@ def cut_maps(
         by_name = {file.stem: file for file in files}
         job = batched_labels.Job(cut=cut, maps=by_name, folder=folder, views=context.views())
         return actors.compute(batched_labels.Label, job, pieces, run.count)
-    return pseudo_labels.make(folder, pieces, files, cut, run.count)
+    largest = largest_pixels(context.shards)
+    return pseudo_labels.make(folder, pieces, files, cut, run.count, largest)

@@ -17,18 +17,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...config.groups.network import Network
 from ...data.formats import class_maps, prototype_patches, shards
 from ...data.formats.class_maps import ClassMaps
-from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows
+from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows, write_rows
 from ...data.formats.prototype_patches import Patch
 from ...errors import InputError
 from ...method import Method
@@ -44,6 +45,8 @@ from ...ops.maps import (
 from ...ops.prototypes import unit
 from ...storage.artifact_files import ArtifactFile
 from . import actors
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,7 @@ class ImageResult:
 
     `strided` holds the maps at stride 4, and `large` the maps at the image's size, if they are
     made. `features` holds `[D,h,w]` tensors: first the raw features at scale 1, then the features
-    of each scale."""
+    of each scale. They leave the list when they are written."""
 
     strided: ClassMaps
     large: ClassMaps | None
@@ -120,13 +123,11 @@ class Infer(actors.Actor):
 
     def work(self, piece: shards.Slice) -> int:
         rows = shards.read(piece, shards.INFERENCE_COLUMNS)
-        done: dict[int, ImageResult] = {}
-        for numbers, images in self.groups(rows):
-            done.update(zip(numbers, self._maps([rows[k] for k in numbers], images), strict=True))
+        results = in_order(self._results(rows))
         folder, name = self.job.folder, piece.name
-        ordered = [done[k] for k in range(len(rows))]
-        if self.job.keep_features:
-            self._write_features(name, rows, [result.features for result in ordered])
+        ordered = (
+            self._write_features(name, rows, results) if self.job.keep_features else list(results)
+        )
         patches = [patch for result in ordered for patch in result.patches]
         if patches:
             prototype_patches.write(folder / f"{name}{prototype_patches.SUFFIX}", patches)
@@ -137,6 +138,11 @@ class Infer(actors.Actor):
         if large:
             class_maps.write(folder / f"{name}{class_maps.MAPS}", large)
         return len(rows)
+
+    def _results(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, ImageResult]]:
+        """Yield for each image its number in `rows` and its result."""
+        for numbers, images in self.groups(rows):
+            yield from zip(numbers, self._maps([rows[k] for k in numbers], images), strict=True)
 
     @torch.inference_mode()
     def _maps(self, rows: Sequence[dict[str, Any]], images: Sequence[Any]) -> Iterator[ImageResult]:
@@ -230,36 +236,67 @@ class Infer(actors.Actor):
         return merge_flip(*self.job.trained.fuse(self.network, views, both).chunk(2))
 
     def _write_features(
-        self, name: str, rows: Sequence[dict[str, Any]], features: Sequence[list[Tensor]]
-    ) -> None:
-        """Write the features of one slice and the index of their rows.
+        self, name: str, rows: Sequence[dict[str, Any]], results: Iterable[ImageResult]
+    ) -> list[ImageResult]:
+        """Write the features of one slice, image by image, and the index of their rows.
 
         Args:
             name: name of the files without suffix.
             rows: rows of the shard.
-            features: for each image the tensors of `ImageResult.features`.
+            results: results of the images, which are computed while their features are written.
+
+        Returns:
+            The results without their features.
         """
-        index, offset, blocks = [], 0, []
-        for row, scales in zip(rows, features, strict=True):
-            grids = tuple((int(values.shape[1]), int(values.shape[2])) for values in scales[1:])
-            index.append(
-                FeatureRows(
-                    id=row["id"],
-                    labels=tuple(int(n) for n in row["labels"]),
-                    height=row["height"],
-                    width=row["width"],
-                    offset=offset,
-                    grids=grids,
-                )
-            )
-            for values in scales:
-                flat = values.flatten(1).T.contiguous().numpy()
-                offset += len(flat)
-                blocks.append(flat)
-        folder, all_rows = self.job.folder, np.concatenate(blocks)
-        (folder / f"{name}{FEATURES}").write(lambda stream: np.save(stream, all_rows))
+        index: list[FeatureRows] = []
+        done: list[ImageResult] = []
+
+        def blocks() -> Iterator[NDArray[np.float16]]:
+            offset = 0
+            for row, result in zip(rows, results, strict=True):
+                index.append(feature_rows(row, offset, result.features[1:]))
+                while result.features:
+                    flat = result.features.pop(0).flatten(1).T.contiguous().numpy()
+                    offset += len(flat)
+                    yield flat
+                done.append(result)
+
+        write_rows(self.job.folder / f"{name}{FEATURES}", blocks())
         text = json.dumps([asdict(p) for p in index])
-        (folder / f"{name}{FEATURE_ROWS}").write_bytes(text.encode())
+        (self.job.folder / f"{name}{FEATURE_ROWS}").write_bytes(text.encode())
+        return done
+
+
+def feature_rows(row: dict[str, Any], offset: int, scales: Sequence[Tensor]) -> FeatureRows:
+    """Return the index entry of an image.
+
+    Args:
+        row: row of the shard.
+        offset: number of the image's first row.
+        scales: features `[D,h,w]` of each scale.
+    """
+    return FeatureRows(
+        id=row["id"],
+        labels=tuple(int(n) for n in row["labels"]),
+        height=row["height"],
+        width=row["width"],
+        offset=offset,
+        grids=tuple((int(values.shape[1]), int(values.shape[2])) for values in scales),
+    )
+
+
+def in_order(numbered: Iterable[tuple[int, T]]) -> Iterator[T]:
+    """Yield values in the order of their numbers, which count from 0.
+
+    A value waits only until all values with lower numbers have come.
+    """
+    waiting: dict[int, T] = {}
+    following = 0
+    for number, value in numbered:
+        waiting[number] = value
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
 
 
 def merged(

@@ -124,19 +124,40 @@ class PixelAdaptation(actors.Actor):
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield for each image its number in `rows` and its refined planes, or a pair's labels."""
         for numbers, images in self.groups(rows):
-            chosen = [maps[number] for number in numbers]
-            count = max(1, *(len(image_maps.planes) for image_maps in chosen))
-            count = 2 * (count + 1) if self.job.pair else count
-            limit, scale = self.job.views.image_bytes, self.job.scale
-            height, width = images[0].shape[:2]
-            size = refinement_size(height, width, scale, count, limit)
-            if size != refinement_size(height, width, scale, count, sys.maxsize):
-                self.note(SMALLER_VIEWS, [rows[k]["id"] for k in numbers])
-            at_once = max(1, limit // refinement_bytes(*size, count))
-            for start in range(0, len(images), at_once):
-                part = slice(start, start + at_once)
-                results = self._results_of_batch(images[part], chosen[part], size)
-                yield from zip(numbers[part], results, strict=True)
+            image_by_number = dict(zip(numbers, images, strict=True))
+            sizes = [self._size(rows[k], images[0].shape[:2], maps[k]) for k in numbers]
+            for size in dict.fromkeys(sizes):
+                same = [k for k, its_size in zip(numbers, sizes, strict=True) if its_size == size]
+                most = max(self._plane_count(maps[number]) for number in same)
+                at_once = max(1, self.job.views.image_bytes // refinement_bytes(*size, most))
+                for start in range(0, len(same), at_once):
+                    part = same[start : start + at_once]
+                    batch = [image_by_number[k] for k in part]
+                    results = self._results_of_batch(batch, [maps[k] for k in part], size)
+                    yield from zip(part, results, strict=True)
+
+    def _size(
+        self, row: dict[str, Any], shape: tuple[int, ...], maps: ClassMaps
+    ) -> tuple[int, int]:
+        """Return the size at which an image is refined, and note the image if its size is reduced.
+
+        The size depends on the image alone, and not on the images of its batch.
+
+        Args:
+            row: row of the shard.
+            shape: height and width of the image.
+            maps: class maps of the image.
+        """
+        (height, width), scale, count = shape, self.job.scale, self._plane_count(maps)
+        size = refinement_size(height, width, scale, count, self.job.views.image_bytes)
+        if size != refinement_size(height, width, scale, count, sys.maxsize):
+            self.note(SMALLER_VIEWS, [row["id"]])
+        return size
+
+    def _plane_count(self, maps: ClassMaps) -> int:
+        """Return the number of planes by which the memory of an image is bounded."""
+        count = max(1, len(maps.planes))
+        return 2 * (count + 1) if self.job.pair else count
 
     def _results_of_batch(
         self, images: Sequence[Pixels], maps: Sequence[ClassMaps], size: tuple[int, int]

@@ -31,6 +31,8 @@ from ...records.reduced_images import TOO_LARGE
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 
 Labels = NDArray[np.uint8]
+PLANNED_LABELS = 16
+"""Number of labels of an image that the memory of several DenseCRFs side by side is planned for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +243,7 @@ def make(
     maps: Sequence[ArtifactFile],
     cut: Cut,
     progress: Callable[[int, int], None],
+    largest: int = 0,
 ) -> dict[str, Any]:
     """Compute the labels of slices with Ray tasks.
 
@@ -250,6 +253,8 @@ def make(
         maps: files of class maps, named after the slices.
         cut: the rule.
         progress: called with (slices done, slices in all).
+        largest: pixels of the largest image, by which memory bounds the number of tasks; 0 if it
+            is not known.
 
     Returns:
         Facts about the artifact for its manifest.
@@ -257,7 +262,8 @@ def make(
     by_name = {file.stem: file for file in maps}
     pairs = [(piece, by_name[piece.name]) for piece in pieces]
     lost = partial(_label_survivors, cut=cut, folder=folder)
-    results = list(cluster.map_tasks(label_slice, pairs, (cut, folder), progress, lost))
+    need = min(cut.most_bytes, crf_bytes(largest, PLANNED_LABELS)) if cut.crf else 0
+    results = list(cluster.map_tasks(label_slice, pairs, (cut, folder), progress, lost, need))
     return {
         "images": sum(count for count, _, _ in results),
         "levels": list(cut.levels),

@@ -146,14 +146,19 @@ cached_split = lru_cache(1)(Split)
 """Function that makes a `Split`, or returns the last one if its arguments are the same."""
 
 
-@lru_cache(4)
 def fits(pieces: tuple[shards.Slice, ...]) -> bool:
     """Return whether the masks of a split may be kept in memory."""
+    return mask_bytes(pieces) <= MAX_PIXELS
+
+
+@lru_cache(4)
+def mask_bytes(pieces: tuple[shards.Slice, ...]) -> int:
+    """Return the memory in bytes of the masks of a split, one for each pixel."""
     pixels = 0
     for piece in pieces:
         rows = shards.read(piece, ("height", "width"))
         pixels += sum(row["height"] * row["width"] for row in rows)
-    return pixels <= MAX_PIXELS
+    return pixels
 
 
 def compute(

@@ -120,14 +120,25 @@ class ObjectFolder(ArtifactFolder):
         except FileNotFoundError as error:
             raise InputError(f"there is no {self.bucket.address(key)}") from error
         if hasher.hexdigest() != digest:
-            fate = "was moved to quarantine, and the next run computes it again"
-            try:
-                quarantine(self.bucket, self.artifact, f"{name} does not match its SHA-256")
-            except StorageError:
-                fate = "cannot be moved to quarantine"
             raise InputError(
-                f"{self.bucket.address(key)} does not match its SHA-256; its artifact {fate}"
+                f"{self.bucket.address(key)} does not match its SHA-256; its artifact "
+                f"{self._set_aside(name)}"
             )
+
+    def _set_aside(self, name: str) -> str:
+        """Move the artifact with a damaged file to quarantine, and return what became of it."""
+        _files_of_manifest.cache_clear()
+        try:
+            _files_of_manifest(self.bucket, self.attempt)
+        except KeyError:  # the artifact is another attempt now
+            return "was computed again meanwhile, so run the command again"
+        except (ValueError, TypeError, OSError, InputError):
+            pass
+        try:
+            quarantine(self.bucket, self.artifact, f"{name} does not match its SHA-256")
+        except StorageError:
+            return "cannot be moved to quarantine"
+        return "was moved to quarantine, and the next run computes it again"
 
     def write(self, name: str, write: Callable[[Any], Any]) -> None:
         path = self.path / name

@@ -138,3 +138,10 @@ def unneeded_stages(planned: Plan, split: str) -> list[Stage]:
         return []
     fits = prototype_steps.counts_at_once(planned.context, split)
     return [planned.maps[planned.subject][split]] if fits else []
+
+
+def kept_bytes(planned: Plan, split: str) -> int:
+    """Return the memory in bytes of the masks that the process of a trial keeps to score maps."""
+    if not unneeded_stages(planned, split):
+        return 0
+    return prototype_steps.kept_bytes(planned.context, split)

@@ -97,7 +97,7 @@ def bench_concurrent(folder: Path, count: int = TRIALS, nodes: int = NODES) -> N
             ray_cluster.add_node(**room)
         ray.init(address=ray_cluster.address, logging_level="ERROR", log_to_driver=False)
         cluster.connect()
-        fit = min(count, cluster.trial_slots())
+        fit = min(count, cluster.trial_slots(1 << 20))  # masks take less
         tuner.run_trial = waiting_trial(marks, fit, 600.0)
         mu_f = [round(0.5 + k / 1000, 3) for k in range(count)]
         peak = Peak(os.getpid())

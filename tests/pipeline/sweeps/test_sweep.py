@@ -14,6 +14,7 @@ from limits import HANG
 from small_jobs import SMALL
 from sweeps_in_process import sweeps_in_process
 from wsss.platform.config.fields import replaced
+from wsss.platform.data.formats.shards import read
 from wsss.platform.errors import InputError, StorageError
 from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.context import Catalog
@@ -23,6 +24,7 @@ from wsss.platform.records.progress_file import PROGRESS, ProgressRecorder
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import Trial
 from wsss.platform.serialization import as_json
+from wsss.platform.stages.prototypes import direct_scoring
 from wsss.platform.storage.json_files import read_record
 from wsss.platform.tuning.costs.stage_counts import cost
 from wsss.platform.tuning.journal import Journal, SweepPlan
@@ -150,6 +152,8 @@ def test_trials_wait_for_memory_and_a_store_that_fails_ends_the_sweep(
 ) -> None:
     """With memory for two trials, two run together and the third waits for the end of one.
 
+    A mebibyte is left for the masks that each of the two keeps.
+
     The sentence of the store ends the sweep; no trial is repeated, and the sweep goes on."""
 
     def trial(store: object, sweep: object, point: dict[str, float], *rest: Any) -> dict[str, Any]:
@@ -161,7 +165,7 @@ def test_trials_wait_for_memory_and_a_store_that_fails_ends_the_sweep(
         started = len(list(tmp_path.iterdir()))
         return {"value": started / 8, "score": None, "error": None, "cached": True, "seconds": 1.0}
 
-    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._trial_memory()) // 2)
+    monkeypatch.setattr(cluster, "TRIAL_BYTES", max(cluster._trial_memory()) // 2 - (1 << 20))
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     points = [0.5, 0.6, 0.7, 0.8, 0.9]
     sweep = Sweep(base=job.experiment, space={"lpcam.mu_f": points}, concurrent=3)
@@ -177,6 +181,26 @@ def test_trials_wait_for_memory_and_a_store_that_fails_ends_the_sweep(
         record = run(catalog, sweep, "full", "command", ProgressDisplay(), resume=True)
     assert [t.params["lpcam.mu_f"] for t in record.trials] == points
     assert record.trials[int(first.id)] == first
+
+
+@pytest.mark.parametrize(("most", "planes"), [(1 << 30, 2), (1, 0)])
+def test_trials_request_memory_for_the_masks_that_they_keep(
+    trials_without_ray: None, job: Any, monkeypatch: pytest.MonkeyPatch, most: int, planes: int
+) -> None:
+    """Each process of a trial keeps the masks and part maps of the split, if they are not many."""
+    requested: list[int] = []
+
+    def resources(kept: int) -> dict[str, float]:
+        requested.append(kept)
+        return {"cpu": 0.01}
+
+    monkeypatch.setattr(direct_scoring, "MAX_PIXELS", most)
+    monkeypatch.setattr(cluster, "trial_resources", resources)
+    sweep, catalog = Sweep(base=job.experiment, space=SPACE, trials=1), Catalog.of(job.store)
+    run(catalog, sweep, f"kept-{planes}", "command", ProgressDisplay())
+    pieces = catalog.slices(catalog.dataset(sweep.base.data), sweep.split)
+    sizes = [read(piece, ("height", "width")) for piece in pieces]
+    assert requested == [planes * sum(r["height"] * r["width"] for rows in sizes for r in rows)]
 
 
 def test_a_sweep_in_which_all_fail_says_why_and_can_be_tried_again(

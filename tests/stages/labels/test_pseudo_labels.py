@@ -128,6 +128,24 @@ def test_an_image_that_is_left_unrefined_is_named(write_shards, tmp_path):
         np.testing.assert_array_equal(labels[row["id"]], expected[row["id"]])
 
 
+@pytest.mark.parametrize(
+    ("pixels", "crf", "need"),
+    [
+        (500 * 500, "irn", crf_bytes(500 * 500, pseudo_labels.PLANNED_LABELS)),
+        (4000 * 3000, "irn", Cut(levels=()).most_bytes),
+        (4000 * 3000, None, 0),
+        (0, "irn", 0),
+    ],
+)
+def test_the_largest_image_bounds_the_number_of_tasks(monkeypatch, tmp_path, pixels, crf, need):
+    needs = []
+    monkeypatch.setattr(cluster, "map_tasks", lambda *given: needs.append(given[-1]) or [])
+    cut = Cut(levels=(0.4,), crf=CRFS[crf] if crf else None)
+    pseudo_labels.make(LocalFolder(tmp_path), [], [], cut, lambda *_: None, pixels)
+    assert needs == [need]
+    assert need <= cluster.SMALL_BYTES or pixels > 500 * 500
+
+
 def test_an_image_too_large_for_dense_crf_is_cut_and_named(write_shards, tmp_path, monkeypatch):
     """The limit lies between the memory of two labels and of three."""
     monkeypatch.setattr(

@@ -20,7 +20,7 @@ from wsss.platform.ops.refinement.pixel_adaptive import (
     refinement_bytes,
 )
 from wsss.platform.ops.refinement.segment_merging import MergeRule, Segments, merged_labels
-from wsss.platform.stages.inference import pixel_adaptive
+from wsss.platform.stages.inference import actors, pixel_adaptive
 from wsss.platform.stages.labels import segment_merging
 from wsss.platform.stages.labels.pseudo_labels import Cut, labels_of_maps
 from wsss.platform.stages.labels.scoring import Tally
@@ -141,6 +141,23 @@ def test_an_image_over_the_memory_limit_is_refined_on_a_smaller_grid():
     assert refinement_bytes(rows, columns, 4) <= most // 3
     assert abs(rows / columns - 2 / 3) < 0.02
     assert rows > 60
+
+
+@pytest.mark.parametrize("pair", [None, PAIRS["toco"]])
+def test_the_size_of_an_image_does_not_depend_on_the_images_of_its_batch(
+    write_shards, write_maps, tmp_path, monkeypatch, pair
+):
+    """The limit is the memory of an image with one class, so all images with more are reduced."""
+    pieces = write_shards([7])
+    folder, maps = write_maps(pieces)
+    assert {len(image_maps.classes) for image_maps in maps.values()} >= {1, 2}
+    limit, read = refinement_bytes(HEIGHT, WIDTH, 4 if pair else 1), {}
+    monkeypatch.setattr(Views, "image_bytes", limit)
+    for at_once in (1, 8):
+        monkeypatch.setattr(actors, "images_at_once", lambda *_, n=at_once: n)
+        (file,) = adapted(tmp_path, pieces, folder, pair=pair, scale=1.0)
+        read[at_once] = file.read_bytes()
+    assert read[1] == read[8]
 
 
 RULE = MergeRule()

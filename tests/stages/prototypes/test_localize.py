@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from memory_peak import Peak
 from torch.nn import functional as F
 from wsss.methods.cam import CAM
 from wsss.methods.lpcam import LPCAM, LPCAMConfig
@@ -19,7 +22,7 @@ from wsss.platform.method import Centers, build_experiment
 from wsss.platform.method import methods as methods_of
 from wsss.platform.ops.maps import grid_size, merge_scales, normalize
 from wsss.platform.ops.prototypes import unit
-from wsss.platform.stages.inference.class_maps import Infer, Job, check_space
+from wsss.platform.stages.inference.class_maps import Infer, Job, check_space, in_order
 from wsss.platform.stages.labels.scoring import score_slice
 from wsss.platform.stages.prototypes import direct_scoring
 from wsss.platform.stages.prototypes.class_maps import file_maps, place_maps
@@ -80,6 +83,20 @@ def piece(write_shards):
     return out
 
 
+def job_of(weights, folder, enlarging, batch_size=2):
+    """Return an inference of CAM's class maps that keeps the features, by `weights/network.pt`."""
+    return Job(
+        trained=CAM(CAM.Config()),
+        method=CAM(CAM.Config()),
+        network=Network(backbone="small"),
+        classes=CLASSES,
+        weights=LocalFolder(weights) / "network.pt",
+        views=Views(scales=SCALES, batch_size=batch_size, actors=1, enlarging=enlarging),
+        folder=folder,
+        keep_features=True,
+    )
+
+
 @pytest.fixture
 def inferred(network, piece, tmp_path, image_batching):
     """Run inference over one slice; return its rows and the path of its features.
@@ -88,20 +105,42 @@ def inferred(network, piece, tmp_path, image_batching):
     torch.save(network.state_dict(), tmp_path / "network.pt")
     folder = tmp_path / "maps"
     folder.mkdir()
-    job = Job(
-        trained=CAM(CAM.Config()),
-        method=CAM(CAM.Config()),
-        network=Network(backbone="small"),
-        classes=CLASSES,
-        weights=LocalFolder(tmp_path) / "network.pt",
-        views=Views(scales=SCALES, batch_size=2, actors=1, enlarging="irn"),
-        folder=LocalFolder(folder),
-        keep_features=True,
-    )
+    job = job_of(tmp_path, LocalFolder(folder), "irn")
     threads = torch.get_num_threads()
     assert Infer(job).work(piece) == piece.rows
     torch.set_num_threads(threads)
     return shards.read(piece, shards.INFERENCE_COLUMNS), folder / f"{piece.name}.npy"
+
+
+def test_features_are_written_image_by_image(network, write_shards, tmp_path, image_batching):
+    """No more features are in memory than those of a batch, with a copy of one view."""
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    peaks, job = [], job_of(tmp_path, LocalFolder(tmp_path), "stretch", batch_size=1)
+    for images in (1, 8):
+        (piece,) = write_shards([images], size=(41, 56), name=f"part{images}")
+        threads = torch.get_num_threads()
+        actor = Infer(job)
+        torch.set_num_threads(threads)
+        with Peak(dtype=torch.float16) as peak:
+            assert actor.work(piece) == images
+        peaks.append(peak.bytes)
+    assert 0 < peaks[1] < 2 * peaks[0]
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0]])
+def test_values_come_in_order_and_as_soon_as_they_can(numbers):
+    come, given = [], []
+    for value in in_order((n, n) for n in numbers if come.append(n) is None):
+        given.append(value)
+        assert set(come) >= set(range(value + 1))
+        assert len(come) == max(numbers.index(k) for k in range(value + 1)) + 1
+    assert given == [0, 1, 2, 3]
+
+
+def test_a_feature_file_has_the_bytes_of_an_array_that_is_saved_whole(inferred):
+    stream, (_, path) = io.BytesIO(), inferred
+    np.save(stream, np.load(path))
+    assert path.read_bytes() == stream.getvalue()
 
 
 def views(row):
