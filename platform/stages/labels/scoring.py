@@ -285,10 +285,19 @@ def read_score(
         scored: indices of the classes that means are taken over.
         threshold: threshold of the seeds; None takes the one with the best mIoU on this split.
         threshold_from: split that the threshold was chosen on, or another origin of it.
+
+    Raises:
+        InputError: the file of counts is damaged, or no pixel of the split tells a score.
     """
     tally = read_tally(artifact.file(COUNTS).local(), len(classes))
     matrices = tally.curve.matrices()
     miou = mean_ious(matrices, scored)
+    if np.isnan(miou).all():
+        raise InputError(
+            f"split {split!r} cannot be scored, because no known pixel of its masks has a scored "
+            "class; correct the masks, or name other splits in scoring.splits or classes in "
+            "scoring.classes"
+        )
     index = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
     summary = summarize(matrices[index], scored)
     return Score(
