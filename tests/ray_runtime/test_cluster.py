@@ -92,7 +92,7 @@ def test_nodes_that_may_still_start_count(nodes, started):
         ({"CPU": 8.0, "GPU": 2.0}, 3, "training.workers is 3, but Ray has 2 GPUs"),
         ({"CPU": 2.0, "GPU": 2.0}, 2, "training.workers is 2, but Ray has 2 CPUs"),
         (HEAD, 4, ""),
-        (HEAD, 5, "training.workers is 5, but Ray has 4 GPUs; .* resource GPU_limit if more"),
+        (HEAD, 5, "training.workers is 5, but Ray has 4 GPUs .* resource GPU_limit if more"),
         ({"cpu_stage_limit": 64.0, "driver": 1.0}, 40, ""),
         ({"CPU_limit": 8.0, "driver": 1.0}, 7, ""),
         ({"CPU_limit": 8.0, "driver": 1.0}, 8, "training.workers is 8, but Ray has 8 CPUs"),
