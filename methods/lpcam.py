@@ -117,6 +117,7 @@ class LPCAM(PrototypeMethod):
     name = "lpcam"
     source = "Chen and Sun, CVPR 2023"
     trains_as = "cam"
+    least_classes = 2  # the softmax over a single class is 1, whatever the centre
     selection = ("mu_f", "mu_b", "mu_b_low")
     Config = LPCAMConfig
     presets: ClassVar[Mapping[str, Preset]] = {

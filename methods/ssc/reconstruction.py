@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...platform.models import backbones, weights
 from ...platform.models.backbones import Backbone
 from ...platform.models.network import SeparatelyTrained
+from ...platform.ops.collectives import norm_over_workers
 
 VGG_TAPS = {"last": (3, 8, 17, 26, 35), None: (1, 6, 11, 20, 29)}
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
@@ -180,7 +181,7 @@ class _GradientLength(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor
     ) -> tuple[Tensor, None]:
         (length,), (gradient,) = ctx.saved_tensors, gradients  # type: ignore[attr-defined]
-        norm = gradient.norm().clamp(min=torch.finfo(gradient.dtype).tiny)
+        norm = norm_over_workers(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
         return gradient * (length / norm).to(gradient), None
 
 
@@ -189,10 +190,10 @@ def with_gradient_of(maps: Tensor, loss: Tensor, share: float) -> Tensor:
 
     Args:
         maps: any shape; input of a further network.
-        loss: loss whose gradient at `maps` is the measure.
+        loss: loss whose gradient at `maps` is the measure, over the batches of all workers.
         share: length of the gradient that comes back from the further network, in lengths
             (L2) of the gradient of `loss`.
     """
     (gradient,) = torch.autograd.grad(loss, maps, retain_graph=True)
-    out: Tensor = _GradientLength.apply(maps, share * gradient.norm())
+    out: Tensor = _GradientLength.apply(maps, share * norm_over_workers(gradient))
     return out

@@ -63,6 +63,8 @@ class PrototypeMethod(Method):
     selection of prototypes costs one matrix product for each image.
     """
 
+    least_classes: ClassVar[int] = 1
+    """The smallest number of classes among which `select` can tell centres apart."""
     selection: ClassVar[tuple[str, ...]]
     """The options that `select` reads; all further options belong to `clustering`."""
     shares: Mapping[int, Tensor]

@@ -34,6 +34,15 @@ def broadcast_from_first(tensor: Tensor) -> None:
         dist.broadcast(tensor, 0)
 
 
+def norm_over_workers(tensor: Tensor) -> Tensor:
+    """Return the length (L2) of the tensors of all workers, joined to one vector; a scalar."""
+    if _is_single_worker():
+        return tensor.norm()
+    total = tensor.detach().to(torch.float32).square().sum()
+    dist.all_reduce(total)
+    return total.sqrt().to(tensor)
+
+
 def share_of_total(weight: Tensor) -> Tensor:
     """Return the sum of a weight over all workers, at least one, divided by their number.
 

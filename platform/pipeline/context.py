@@ -150,7 +150,8 @@ class Context:
         """The splits of `scoring.splits` that are scored, which are those with masks.
 
         Raises:
-            InputError: some images of a split have masks, and others have none.
+            InputError: some images of a split have masks, and others have none; or all pixels of
+                the masks are void.
         """
         scored = []
         for split in self.experiment.scoring.splits:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..errors import InputError
 from ..storage import filesystem
 from . import session
 from .quirks import settings
@@ -105,6 +106,40 @@ def fitting(count: int, need: int) -> int:
 def gpus() -> int:
     """Return the number of GPUs that the cluster has or may grow to."""
     return _capacity("GPU")
+
+
+def check_workers(workers: int, field: str) -> None:
+    """Check that the cluster has, or may start, what the workers of a training reserve.
+
+    A worker reserves a CPU, and a GPU where there are GPUs. Beside the workers one CPU must be left
+    for the tasks that load their rows. The CPUs of a cluster that may grow are not known, unless
+    its head has the resource `CPU_limit`.
+
+    Args:
+        workers: number of workers.
+        field: name of the configuration field that holds the number, for the message.
+
+    Raises:
+        InputError: the workers would wait for ever for resources, or for rows.
+    """
+    if 0 < (limit := gpus()) < workers:
+        raise InputError(
+            f"{field} is {workers}, but Ray has {limit} GPUs and each worker takes one; lower "
+            f"{field}, or give the head the resource GPU{LIMIT} if more GPUs may start"
+        )
+    cpus = _capacity("CPU")
+    if cpus <= workers and (not _may_grow() or _capacity(f"CPU{LIMIT}")):
+        raise InputError(
+            f"{field} is {workers}, but Ray has {cpus} CPUs; each worker takes one, and one must "
+            f"be left to load images; lower {field}, or start Ray with more CPUs"
+        )
+
+
+def _may_grow() -> bool:
+    """Return whether the head of the cluster says how far the cluster may grow."""
+    import ray
+
+    return any(name.endswith(LIMIT) for name in ray.cluster_resources())
 
 
 def trains_on_gpu() -> bool:

@@ -23,6 +23,10 @@ T = TypeVar("T")
 TELLING = (InputError, MemoryError, OSError)
 """Kinds of errors that say why workers failed; if one worker of a group fails so, other workers of
 the group fail too, because they lose the connection to it."""
+MEMORY_TEXTS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Parts of the texts of torch's errors on a GPU or a host without enough memory."""
+LONGEST_REASON = 200
+"""Most characters of the text of such an error that a message quotes."""
 DISCONNECTED = (ConnectionError, TimeoutError)
 """Kinds of `OSError` that workers may raise only because another worker of the group failed."""
 
@@ -135,6 +139,32 @@ def most_telling(errors: Iterable[BaseException]) -> BaseException:
     originals = [original(error) for error in errors]
     causes = [error for error in originals if not isinstance(error, DISCONNECTED)] or originals
     return next((error for error in causes if isinstance(error, TELLING)), causes[0])
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the memory of a GPU or a host does not suffice."""
+    torchs = isinstance(error, RuntimeError) and any(text in str(error) for text in MEMORY_TEXTS)
+    return torchs or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+@contextlib.contextmanager
+def memory_advised(work: str, advice: str) -> Iterator[None]:
+    """Turn a lack of memory inside the block, which would come again, into an error in the input.
+
+    Args:
+        work: what needs the memory, for the beginning of the message.
+        advice: which options to change, for the end of the message.
+
+    Raises:
+        InputError: the memory of a GPU or a host does not suffice.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not is_lack_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        raise InputError(f"{work} needs more memory than there is ({reason}); {advice}") from error
 
 
 def described(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from wsss.methods.cpal import Bank
+from wsss.methods.ssc.method import SSC, SSCConfig
 from wsss.platform.method import PADDING, Batch, build_experiment, methods
 from wsss.platform.models.backbones import build
 from wsss.platform.ops.collectives import broadcast_from_first, gather_rows
@@ -57,7 +58,8 @@ label_learners = {
     "segmenter": Segmenter(scales=()),
     "balanced": Segmenter(scales=(0.5,), balanced=True),
 }
-learners = {**chosen, **label_learners}
+shared_length = SSC(SSCConfig(gradient_share=0.5, warm_up=1, delta=1))
+learners = {**chosen, "shared length": shared_length, **label_learners}
 alone = {n: gradients(learners[n], slice(None), lambda s: s) for n in [*learners][rank::2]}
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
 
@@ -100,4 +102,4 @@ def test_two_workers_and_one_have_the_same_gradients_and_two_the_same_bank(two_w
     for out in two_workers(WORKER):
         words = out.split()
         assert words[:3] == ["fine", "cam", "cpal"]
-        assert words[-3:] == ["boundaries", "segmenter", "balanced"]
+        assert words[-5:] == ["shared", "length", "boundaries", "segmenter", "balanced"]

@@ -9,6 +9,7 @@ import stat
 from types import SimpleNamespace
 
 import pytest
+from wsss.platform.errors import InputError
 from wsss.platform.ray_runtime import cluster
 
 HEAD = {"driver": 1.0, "GPU_limit": 4.0, "cpu_stage_limit": 64.0, "memory": 1e9}
@@ -160,3 +161,28 @@ def test_nodes_that_may_still_start_count(nodes, started):
     nodes({**HEAD, **started}, {"CPU": 64.0, "memory": 1e12})
     assert cluster.trial_resources() == {"driver": 0.01, "memory": cluster.TRIAL_BYTES}
     assert cluster.trial_slots() == 2  # on the head alone
+
+
+@pytest.mark.parametrize(
+    ("resources", "workers", "message"),
+    [
+        ({"CPU": 4.0}, 3, ""),
+        ({"CPU": 4.0}, 4, "training.workers is 4, but Ray has 4 CPUs; .* one must be left to load"),
+        ({"CPU": 1.0}, 1, "training.workers is 1, but Ray has 1 CPUs"),
+        ({"CPU": 8.0, "GPU": 2.0}, 2, ""),
+        ({"CPU": 8.0, "GPU": 2.0}, 3, "training.workers is 3, but Ray has 2 GPUs"),
+        ({"CPU": 2.0, "GPU": 2.0}, 2, "training.workers is 2, but Ray has 2 CPUs"),
+        (HEAD, 4, ""),
+        (HEAD, 5, "training.workers is 5, but Ray has 4 GPUs .* resource GPU_limit if more"),
+        ({"cpu_stage_limit": 64.0, "driver": 1.0}, 40, ""),
+        ({"CPU_limit": 8.0, "driver": 1.0}, 7, ""),
+        ({"CPU_limit": 8.0, "driver": 1.0}, 8, "training.workers is 8, but Ray has 8 CPUs"),
+    ],
+)
+def test_workers_that_would_wait_for_ever_are_refused(nodes, resources, workers, message):
+    nodes(resources)
+    if not message:
+        cluster.check_workers(workers, "training.workers")
+        return
+    with pytest.raises(InputError, match=message):
+        cluster.check_workers(workers, "training.workers")

@@ -9,6 +9,7 @@ import errno
 import importlib
 import inspect
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from functools import reduce
@@ -203,11 +204,13 @@ def test_damaged_checkpoints_are_discarded_before_each_try_of_a_training(
 
     monkeypatch.setattr(ray_train, "_trainer", lambda job, home, gpu: Trainer())
     monkeypatch.setattr(ray_train.cluster, "gpus", lambda: 0)
+    monkeypatch.setattr(ray_train.cluster, "check_workers", lambda workers, field: None)
     home = LocalStorage(tmp_path).location("home")
     job: Any = SimpleNamespace(
         training=Training(),
         plan=lambda rank, world: None,
         metrics=home.with_suffix(".jsonl"),
+        field="training",
         start=None,
     )
     with pytest.raises(InputError, match="the end of this test"):
@@ -219,6 +222,52 @@ def test_damaged_checkpoints_are_discarded_before_each_try_of_a_training(
             lambda: events.append("discard"),
         )
     assert events == ["discard", "fit", "discard", "fit"]
+
+
+def test_a_training_waits_for_resources_as_long_as_its_controller_is_told() -> None:
+    """Ray Train sends the variable from the driver to its controller, which is an actor."""
+    from ray.train.v2._internal import constants
+    from ray.train.v2._internal.execution.failure_handling import default
+    from ray.train.v2._internal.execution.worker_group import worker_group
+
+    name = constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR
+    assert (
+        float(settings.ENVIRONMENT[name])
+        > 24 * 3600
+        > constants.DEFAULT_WORKER_GROUP_START_TIMEOUT_S
+    )
+    assert name in constants.ENV_VARS_TO_PROPAGATE
+    assert "pg_handle.wait(self._worker_group_start_timeout_s)" in inspect.getsource(worker_group)
+    assert worker_group.WorkerGroupStartupTimeoutError in default.RETRYABLE_CONTROLLER_ERRORS
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "waits for resources"])
+def test_an_interrupt_ends_a_training_whose_controller_does_not_answer(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    source = inspect.getsource(DataParallelTrainer._initialize_and_run_controller)
+    assert "self._register_sigint_handler(controller)" in source
+    killed: list[object] = []
+    controller = SimpleNamespace(abort=SimpleNamespace(remote=lambda: "the answer"))
+
+    def get(reference: object, timeout: float) -> None:
+        assert (reference, timeout) == ("the answer", training.ABORT_SECONDS)
+        raise ray.exceptions.RayActorError if answers else ray.exceptions.GetTimeoutError
+
+    class Trainer:
+        def fit(self) -> None:
+            self._register_sigint_handler(controller)  # type: ignore[attr-defined]
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ray, "get", get)
+    monkeypatch.setattr(ray, "kill", killed.append)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit_until_interrupt(Trainer())
+    assert killed == [controller]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_trial_must_request_some_resource() -> None:

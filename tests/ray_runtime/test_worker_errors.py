@@ -18,7 +18,11 @@ import pytest
 import ray
 import ray.cloudpickle
 import ray.exceptions
+import torch
 from limits import wait_until
+from wsss.methods.cam import CAM
+from wsss.platform.config.fields import Options
+from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats import shards
 from wsss.platform.data.formats.shards import Slice
 from wsss.platform.data.sources.source import Item
@@ -28,6 +32,7 @@ from wsss.platform.ray_runtime.worker_errors import (
     SentError,
     WorkerError,
     described,
+    memory_advised,
     most_telling,
     original,
     sendable,
@@ -226,6 +231,7 @@ def test_an_error_of_a_training_arrives_as_it_was(
         training=SimpleNamespace(workers=1),
         plan=lambda rank, world: None,
         metrics=home.with_suffix(".jsonl"),
+        field="training",
         start=None,
         starts=str(tmp_path / "starts"),
         kinds=kinds,
@@ -321,6 +327,43 @@ def test_a_lost_connection_to_a_worker_is_not_why_a_group_failed(lost: OSError) 
     assert most_telling([wrapped(lost), fault]) is fault
     assert most_telling([fault, lost]) is fault
     assert most_telling([lost]) is lost
+
+
+LACKS_OF_MEMORY = [
+    MemoryError("Unable to allocate 9 GiB"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+]
+
+
+@pytest.mark.parametrize("error", [*LACKS_OF_MEMORY, MemoryError()])
+def test_a_training_without_enough_memory_says_which_options_to_lower(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is wrong input in the worker already, so that the worker is not started anew."""
+
+    def lack(job: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray_train, "_train", lack)
+    job: Any = SimpleNamespace(
+        training=Training(batch_size=6, crop=64), field="segment.training", learner=CAM(Options())
+    )
+    with pytest.raises(SentError) as caught:
+        ray_train.run_worker(job)
+    advice = "lower segment.training.batch_size (6) or segment.training.crop (64)"
+    sent = original(caught.value)
+    assert type(sent) is InputError
+    reason = str(error) or "MemoryError"
+    assert str(sent) == f"training cam needs more memory than there is ({reason}); {advice}"
+
+
+def test_other_errors_of_a_training_stay_as_they_are() -> None:
+    for error in (InputError("out of memory cards"), RuntimeError("shapes differ"), KeyError("x")):
+        with pytest.raises(type(error)) as caught, memory_advised("training", "lower it"):
+            raise error
+        assert caught.value is error
 
 
 def test_errors_that_ray_did_not_wrap_pass_unchanged() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from ...config.experiment import Experiment
 from ...errors import InputError
+from ...labels import VOID
+from ...method import PrototypeMethod
 from ...storage.artifact import Artifact
 
 
@@ -61,7 +63,7 @@ def check_names(experiment: Experiment, shards: Artifact, field_of: Mapping[str,
 
 
 def check_masks(data: str, shards: Artifact, split: str, field: str, use: str = "scored") -> None:
-    """Check that all images of a split have masks, or none of them has one.
+    """Check that all images of a split have masks with known pixels, or none of them has a mask.
 
     Args:
         data: name of the data set, for the message.
@@ -71,13 +73,20 @@ def check_masks(data: str, shards: Artifact, split: str, field: str, use: str = 
         use: what the masks are for, for the message.
 
     Raises:
-        InputError: some images of the split have masks, and others have none.
+        InputError: some images of the split have masks, and others have none; or all pixels of the
+            masks are void.
     """
     images, masked = mask_counts(shards, split) or (1, 1)
     if 0 < masked < images:
         raise InputError(
             f"{images - masked} images of split {split!r} of data set {data!r} have no mask, so "
             f"the split cannot be {use}; add their masks, or name another split in {field}"
+        )
+    pixels = shards.about.get("check", {}).get("splits", {}).get(split, {}).get("pixels", ())
+    if masked and any(pixels) and not any(pixels[:VOID]):
+        raise InputError(
+            f"all pixels of the masks of split {split!r} of data set {data!r} are void ({VOID}), "
+            f"so the split cannot be {use}; correct the masks, or name another split in {field}"
         )
 
 
@@ -96,3 +105,29 @@ def check_masks_to_learn(experiment: Experiment, shards: Artifact, split: str) -
             f"set {data!r} has one; set refine.kind to crf, irn, par or segments"
         )
     check_masks(data, shards, split, "segment.training.split", "learnt")
+
+
+def check_prototypes(method: PrototypeMethod, data: str, shards: Artifact) -> None:
+    """Check that a data set has the classes and labels from which a method makes prototypes.
+
+    Args:
+        method: the method.
+        data: name of the data set, for the message.
+        shards: its shards.
+
+    Raises:
+        InputError: there are too few classes, or no image of the clustered split has a label.
+    """
+    classes, split = shards.about["classes"], method.clustering.split
+    if len(classes) < method.least_classes:
+        raise InputError(
+            f"{method.name} chooses prototypes by comparing the scores of classes, but data set "
+            f"{data!r} has the class {classes[0]!r} alone; choose another localizer, such as cam"
+        )
+    counts = shards.about.get("check", {}).get("splits", {}).get(split, {})
+    if counts and counts["images"] == counts.get("unlabelled", 0):
+        raise InputError(
+            f"no image of split {split!r} of data set {data!r} has a label, so {method.name} has "
+            f"no features of a class to cluster; add image labels, or name another split in "
+            f"{method.name}.split"
+        )

@@ -11,6 +11,7 @@ from ...method import Method, PrototypeMethod
 from ...ray_runtime import cluster
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
+from ..checks.splits import check_prototypes
 from ..classify import inference_job, inferred, localization_key
 from ..context import Context, Runtime, Step
 
@@ -19,7 +20,12 @@ BySplit = Mapping[str, Stage]
 
 
 def centers(context: Context, method: PrototypeMethod, maps: Stage) -> Step:
-    """Return the step that clusters the features that were kept with class maps."""
+    """Return the step that clusters the features that were kept with class maps.
+
+    Raises:
+        InputError: the data set has too few classes or no labels for the method.
+    """
+    check_prototypes(method, context.experiment.data, context.shards)
     seed = context.experiment.seed
     options = dataclasses.asdict(method.clustering)
     if options["shift"] is None:

@@ -11,11 +11,14 @@ import time
 
 PAUSE_SECONDS = 0.01
 """Seconds of each pause of Ray Data's scheduling loop."""
+WAIT_SECONDS = 7 * 24 * 3600
+"""Seconds for which a training waits for the CPUs and GPUs of its workers."""
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(WAIT_SECONDS),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",

@@ -1,7 +1,10 @@
-"""Work-arounds for Ray Train: errors that no retry mends, and the death of its controller."""
+"""Work-arounds for Ray Train: errors that no retry mends, interrupts, and dead controllers."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +14,8 @@ from ..worker_errors import most_telling
 T = TypeVar("T")
 MAX_CONTROLLERS = 3
 """Largest number of controller processes that are started in turn for one training."""
+ABORT_SECONDS = 5.0
+"""Seconds that the controller of an interrupted training has to end its workers by itself."""
 
 
 def stop_at_input_error() -> Any:
@@ -29,6 +34,41 @@ def stop_at_input_error() -> Any:
                 raise error
 
     return StopAtInputError()
+
+
+def fit_until_interrupt(trainer: Any) -> Any:
+    """Return the result of a trainer of Ray Train, which Ctrl-C ends within seconds.
+
+    Ray Train's own handler of Ctrl-C waits for its controller, which does not answer while it waits
+    for the resources of its workers. Here the controller is killed then, and its workers end too.
+
+    Args:
+        trainer: the trainer.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+
+    def register(controller: Any) -> None:
+        signal.signal(signal.SIGINT, lambda number, frame: _end(controller))
+
+    trainer._register_sigint_handler = register
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return trainer.fit()
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler or signal.default_int_handler)
+
+
+def _end(controller: Any) -> None:
+    """End a controller of Ray Train and its workers, and raise KeyboardInterrupt."""
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError):  # the controller ends, or does not answer
+        ray.get(controller.abort.remote(), timeout=ABORT_SECONDS)
+    ray.kill(controller)
+    raise KeyboardInterrupt
 
 
 def with_new_controllers(attempt: Callable[[], T], ray_is_lost: Callable[[], bool]) -> T:

@@ -203,6 +203,30 @@ DATA_AND_TRAINING = (
             "RAY_TRAIN_METRICS_ENABLED",
         ),
     ),
+    Quirk(
+        behaviour="Ray Train waits a minute for the resources of its workers; the end of the wait "
+        "is a failure of its controller.",
+        harm="A training fails while another holds the GPU, or while a node starts.",
+        upstream="ray-project/ray#60376",
+        until="waiting for resources has no limit, or its end is an error of its own kind.",
+        variables=("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",),
+    ),
+    Quirk(
+        behaviour="Ray Train's controller answers no call while it waits for resources, and the "
+        "handler of Ctrl-C waits for an answer.",
+        harm="Ctrl-C ends a training that waits for its GPU only when it is pressed three times.",
+        upstream=UNREPORTED,
+        until="Ctrl-C ends TorchTrainer.fit at once, whatever the controller waits for.",
+        workaround=("ray_runtime.quirks.training:fit_until_interrupt",),
+    ),
+    Quirk(
+        behaviour="Tasks of Ray Data wait for ever where the workers that read their rows hold all "
+        "CPUs, or all but a share of one.",
+        harm="A training begins and never gets a batch.",
+        upstream=UNREPORTED,
+        until="Ray Train keeps CPUs for the tasks of Ray Data that its workers start, or raises.",
+        workaround=("ray_runtime.cluster:check_workers", "stages.training.loader:LOADING_CPUS"),
+    ),
 )
 """Behaviours of Ray Data and Ray Train that cost time or mix up the output."""
 

@@ -34,7 +34,7 @@ from ...models import weights
 from ...models.network import Trainable
 from ...ray_runtime import cluster, gpus
 from ...ray_runtime.quirks.failed_data import actors_released
-from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...ray_runtime.worker_errors import memory_advised, sendable, unwrapped
 from ...records.reduced_images import SMALLER_VIEWS
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.trainer import build
@@ -252,9 +252,19 @@ def compute(
 
     Returns:
         Facts about the artifact for its manifest: `Job.about`, and those of `run`.
+
+    Raises:
+        InputError: the memory does not suffice.
+        Exception: what else an actor raised, as it raised it.
     """
-    share = gpus.gpu_share(job.views.image_bytes)
-    return {**job.about, **run(actor, job, pieces, job.views.actors, progress, share)}
+    views = job.views
+    share = gpus.gpu_share(views.image_bytes)
+    advice = (
+        f"lower views.image_gib ({views.image_gib:g}), views.batch_size ({views.batch_size}) or "
+        f"views.actors ({views.actors})"
+    )
+    with memory_advised("inference", advice):
+        return {**job.about, **run(actor, job, pieces, views.actors, progress, share)}
 
 
 def run(

@@ -285,11 +285,14 @@ def read_score(
         scored: indices of the classes that means are taken over.
         threshold: threshold of the seeds; None takes the one with the best mIoU on this split.
         threshold_from: split that the threshold was chosen on, or another origin of it.
+
+    Raises:
+        InputError: the file of counts is damaged, or no pixel of the split tells a score.
     """
     tally = read_tally(artifact.file(COUNTS).local(), len(classes))
     matrices = tally.curve.matrices()
     miou = mean_ious(matrices, scored)
-    index = int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
+    index = _threshold_number(miou, split, threshold)
     summary = summarize(matrices[index], scored)
     return Score(
         split=split,
@@ -310,6 +313,21 @@ def read_score(
         boundary=tally.boundary.mean(scored),
         confusion=tuple(tuple(map(int, row)) for row in matrices[index]),
     )
+
+
+def _threshold_number(miou: NDArray[np.float64], split: str, threshold: float | None) -> int:
+    """Return the number of a threshold, or of the best one without a threshold.
+
+    Raises:
+        InputError: no pixel of the split tells a score.
+    """
+    if np.isnan(miou).all():
+        raise InputError(
+            f"split {split!r} cannot be scored, because no known pixel of its masks has a scored "
+            "class; correct the masks, or name other splits in scoring.splits or classes in "
+            "scoring.classes"
+        )
+    return int(np.nanargmax(miou)) if threshold is None else THRESHOLDS.index(threshold)
 
 
 def _shares(parts: NDArray[np.int64], index: int) -> dict[str, float] | None:

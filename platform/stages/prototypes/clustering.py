@@ -199,8 +199,16 @@ def cluster_features(
         features: feature files.
         clustering: options of the clustering.
         seed, limit, progress: see `run`.
+
+    Raises:
+        InputError: no image has a label, so that there is nothing to cluster.
     """
     results = run(features, clustering, seed=seed, limit=limit, progress=progress)
+    if not results:
+        raise InputError(
+            f"no image of split {clustering.split!r} has a label, so there are no features of a "
+            "class to cluster; add image labels, or name another split for the clustering"
+        )
     centers: dict[str, Any] = {
         f"{label}-{kind}": result.centers for (label, kind), result in results.items()
     }

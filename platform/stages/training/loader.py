@@ -37,6 +37,11 @@ from ...storage.artifact_files import ArtifactFolder
 
 Columns = dict[str, NDArray[Any]]
 ROWS_PER_TASK = 64
+LOADING_CPUS = 0.8
+"""CPUs that a task which loads rows reserves.
+
+It is less than the CPU that `cluster.check_workers` leaves, because the trials of a sweep may take
+some hundredths of it."""
 MOST_PIECES = 100_000
 """Most row ranges of one Ray Data execution, because its plan stays in memory."""
 CPU = torch.device("cpu")
@@ -199,7 +204,7 @@ def _execution(plan: Plan, epochs: Sequence[int]) -> Iterator[Columns]:
     count = max(1, sum(p["stop"] - p["start"] for p in pieces) // ROWS_PER_TASK)
     load = partial(load_rows, loading=plan.loading)
     rows = ray.data.from_items(pieces, override_num_blocks=min(count, len(pieces))).map_batches(
-        sendable(load), batch_size=None, batch_format="numpy"
+        sendable(load), batch_size=None, batch_format="numpy", num_cpus=LOADING_CPUS
     )
     with unwrapped():
         yield from rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)

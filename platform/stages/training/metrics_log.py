@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...errors import InputError
-from ...records.progress import ProgressDisplay
+from ...records.progress import Metrics, ProgressDisplay
 from ...records.progress_file import parse_metrics, read_metrics
 from ...storage.storage import Location
 
@@ -54,6 +54,67 @@ class Log:
         self.file.storage.upload_copy(self.file.name)
 
 
+class NewRows:
+    """The rows that a metrics file gains; each line of the file is parsed once.
+
+    A worker that starts anew writes the file again from its checkpoint on. The file is then read
+    from its beginning, and its rows count as new where it has more of them than were taken before.
+
+    Args:
+        file: the metrics file.
+    """
+
+    def __init__(self, file: Location) -> None:
+        self.file, self.copy = file, file.storage.local_copy(file.name)
+        self.offset, self.last_line = 0, b""
+        self.rows = self.taken = 0
+        self.untaken: list[Metrics] = []
+
+    def read(self) -> list[Metrics]:
+        """Return the rows of the lines that were written since the last call.
+
+        A line without its end is left for the next call. Storage that cannot be read now gives no
+        rows.
+        """
+        rows = parse_metrics(self._lines())
+        known = max(0, self.taken + len(self.untaken) - self.rows)
+        self.untaken += rows[known:]
+        self.rows += len(rows)
+        return rows
+
+    def take(self) -> list[Metrics]:
+        """Return the new rows since the last call."""
+        rows, self.untaken = self.untaken, []
+        self.taken += len(rows)
+        return rows
+
+    def _lines(self) -> bytes:
+        """Return the whole lines after those that were read, or all lines of a file made anew."""
+        start = self.offset - len(self.last_line)
+        data = self._content(start)
+        if data is not None and not data.startswith(self.last_line):
+            self.rows, self.untaken, self.last_line = 0, [], b""
+            start, data = 0, self._content(0)
+        if data is None:
+            return b""
+        lines = data[len(self.last_line) : data.rfind(b"\n") + 1]
+        self.offset = start + len(self.last_line) + len(lines)
+        if lines:
+            self.last_line = lines[lines.rfind(b"\n", 0, -1) + 1 :]
+        return lines
+
+    def _content(self, start: int) -> bytes | None:
+        """Return the content from a position on, or None where the file cannot be read now."""
+        try:
+            if not self.copy.exists():
+                return self.file.read()[start:]
+            with self.copy.open("rb") as stream:
+                stream.seek(start)
+                return stream.read()
+        except (InputError, FileNotFoundError):
+            return None
+
+
 @contextmanager
 def following(file: Location, progress: ProgressDisplay) -> Iterator[None]:
     """Follow a metrics file that a training writes and report new steps.
@@ -65,24 +126,22 @@ def following(file: Location, progress: ProgressDisplay) -> Iterator[None]:
         progress: display of the steps; it also takes the metrics, those of steps that an
             interrupted training left included.
     """
-    stop, copy = threading.Event(), file.storage.local_copy(file.name)
+    stop = threading.Event()
     file.storage.drop_copy(file.name)  # a copy of an earlier try is out of date
     earlier = read_metrics(file)  # an interrupted training may have left it
     last_step = earlier[-1]["step"] if earlier else -1
 
     def follow() -> None:
-        reported_step, sent = last_step, 0
-        while not stop.wait(1.0 if copy.exists() else POLL_SECONDS):
-            rows: list[dict[str, Any]] = []
-            with suppress(InputError):
-                rows = parse_metrics(copy.read_bytes()) if copy.exists() else read_metrics(file)
+        reported_step, new = last_step, NewRows(file)
+        while not stop.wait(1.0 if new.copy.exists() else POLL_SECONDS):
+            rows = new.read()
             if rows and rows[-1]["step"] != reported_step:
                 row = rows[-1]
                 reported_step = row["step"]
                 text = f"epoch {row['epoch'] + 1}, loss {row['loss']:.3f}"
-                progress.update(text, row["step"] + 1, row["steps"])
-                progress.metrics(rows[sent:])
-                sent = max(sent, len(rows))  # a worker that starts anew writes some again
+                progress.update(text, int(row["step"]) + 1, int(row["steps"]))
+                if metrics := new.take():  # a worker that starts anew writes some again
+                    progress.metrics(metrics)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

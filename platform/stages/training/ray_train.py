@@ -12,8 +12,12 @@ import torch
 from ...errors import AheadError
 from ...ray_runtime import cluster, session
 from ...ray_runtime.quirks import settings
-from ...ray_runtime.quirks.training import stop_at_input_error, with_new_controllers
-from ...ray_runtime.worker_errors import sendable, unwrapped
+from ...ray_runtime.quirks.training import (
+    fit_until_interrupt,
+    stop_at_input_error,
+    with_new_controllers,
+)
+from ...ray_runtime.worker_errors import memory_advised, sendable, unwrapped
 from ...records.progress import ProgressDisplay
 from ...records.progress_file import METRICS
 from ...storage.artifact_files import ArtifactFolder
@@ -29,7 +33,18 @@ MAX_FAILURES = 2
 
 @sendable
 def run_worker(job: Job) -> None:
-    """Run the training loop of one Ray Train worker."""
+    """Run the training loop of one Ray Train worker.
+
+    Raises:
+        InputError: the memory does not suffice, so that another start of the workers is of no use.
+    """
+    training, field = job.training, job.field
+    advice = f"lower {field}.batch_size ({training.batch_size}) or {field}.crop ({training.crop})"
+    with memory_advised(f"training {job.learner.name}", advice):
+        _train(job)
+
+
+def _train(job: Job) -> None:
     import ray.train
     import ray.train.torch
 
@@ -147,9 +162,11 @@ def fit(
 
     Raises:
         AheadError: the training in `home` went further than this one should.
+        InputError: the cluster never has the resources of the workers.
         Exception: what a worker raised, as it raised it.
     """
     job.plan(0, job.training.workers)
+    cluster.check_workers(job.training.workers, f"{job.field}.workers")
     gpu = cluster.gpus() > 0
 
     def attempt() -> Any:
@@ -157,7 +174,7 @@ def fit(
         if job.start:
             checkpoints.begin(job.start, job.metrics)
         with following(job.metrics, progress):
-            return _trainer(job, home, gpu).fit()
+            return fit_until_interrupt(_trainer(job, home, gpu))
 
     with unwrapped():
         result = with_new_controllers(attempt, session.lost)

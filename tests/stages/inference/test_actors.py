@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from wsss.platform.config.experiment import Views
+from wsss.platform.errors import InputError
 from wsss.platform.models.backbones import STAGES, build
 from wsss.platform.models.classifier import Classifier
 from wsss.platform.stages.inference import actors
 from wsss.platform.stages.inference.actors import fused, view_size
 from wsss.platform.stages.inference.segmentation import Predict
+from wsss.platform.storage.artifact_files import LocalFolder
 
 
 @pytest.fixture(params=["resnet18", "mobilenet_v2"])
@@ -158,3 +161,16 @@ def test_a_segmenter_sees_images_that_fit_a_box(scales, seen):
     actor = SimpleNamespace(job=job, scaled=scaled, _view_logits=lambda view: view)
     Predict._logits(actor, [np.zeros((375, 500, 3), np.uint8)])
     assert views == seen
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")])
+def test_inference_without_enough_memory_says_which_options_to_lower(monkeypatch, error):
+    def run(*arguments):
+        raise error
+
+    monkeypatch.setattr(actors, "run", run)
+    monkeypatch.setattr(actors.gpus, "gpu_share", lambda need: 0.0)
+    job = actors.Job(folder=LocalFolder(Path("none")), views=Views(actors=2, image_gib=4))
+    message = r"inference needs .*; lower views\.image_gib \(4\), views\.batch_size \(8\) or vi"
+    with pytest.raises(InputError, match=message):
+        actors.compute(Sizes, job, [], lambda done, total: None)

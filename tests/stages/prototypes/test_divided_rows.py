@@ -6,8 +6,12 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+import pytest
 from wsss.platform.data.formats import class_maps
 from wsss.platform.data.formats.features import FeatureRows
+from wsss.platform.errors import InputError
+from wsss.platform.method import Clustering
+from wsss.platform.stages.prototypes import clustering
 from wsss.platform.stages.prototypes.feature_sets import draw_images, split_rows
 from wsss.platform.storage.artifact_files import LocalFolder
 
@@ -79,3 +83,20 @@ def test_only_drawn_images_are_clustered(tmp_path):
     file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
     rows_by_set = split_rows(file, 0.5, {1: frozenset(), 2: frozenset({"a"})})
     assert {s: rows.tolist() for s, rows in rows_by_set.items()} == {(2, 0): [2], (2, 1): [0, 3]}
+
+
+def test_a_clustering_without_labels_is_refused_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(clustering.cluster, "workers", lambda: 1)
+    file, out = LocalFolder(tmp_path) / "x.npy", LocalFolder(tmp_path / "out")
+    none = np.zeros((0, 2, 2), np.float16)
+    class_maps.write(
+        file.with_suffix(".parquet"),
+        [class_maps.ClassMaps(id="a", classes=(), planes=none, height=8, width=8)],
+    )
+    file.write(lambda stream: np.save(stream, np.ones((8, 3), np.float16)))
+    place = FeatureRows(id="a", labels=(), height=8, width=8, offset=0, grids=((2, 2),))
+    file.with_suffix(".json").write_bytes(json.dumps([asdict(place)]).encode())
+    options = Clustering(split="train", threshold=0.5, clusters=2)
+    with pytest.raises(InputError, match=r"no image of split 'train' has a label, so .* add im"):
+        clustering.cluster_features(out, [file], options, 0, 1 << 20, lambda done, total: None)
+    assert not (tmp_path / "out").exists()

@@ -306,3 +306,22 @@ def test_prefetching_keeps_the_items_and_an_error():
     with pytest.raises(InputError, match="no more"):
         next(prefetched)
     assert list(loader.ahead([])) == []
+
+
+def test_rows_are_loaded_with_the_cpu_that_workers_and_trials_leave(monkeypatch):
+    """A training that reserves all CPUs but one, in a sweep of several trials, gets its rows."""
+    import ray.data
+
+    trials, asked = 20, []
+
+    class Rows:
+        def map_batches(self, load, num_cpus=1, **options):
+            asked.append(num_cpus)
+            return self
+
+        def iter_batches(self, **options):
+            return iter(())
+
+    monkeypatch.setattr(ray.data, "from_items", lambda items, override_num_blocks: Rows())
+    assert list(loader.blocks(plan_of([Slice(FOLDER / "f", 0, 8)]), range(1))) == []
+    assert asked == [pytest.approx(1 - trials * 0.01)]

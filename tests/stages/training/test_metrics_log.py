@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
 from limits import HANG
 from wsss.platform.records.progress import ProgressDisplay
-from wsss.platform.records.progress_file import read_metrics
+from wsss.platform.records.progress_file import parse_metrics, read_metrics
 from wsss.platform.stages.training import checkpoints, metrics_log
-from wsss.platform.stages.training.metrics_log import Log, following
+from wsss.platform.stages.training.metrics_log import Log, NewRows, following
 from wsss.platform.storage.store import open_store
 
 
@@ -72,6 +73,49 @@ def test_new_steps_are_reported(file, monkeypatch):
     assert reported.updates[-1] == ("epoch 2, loss 1.000", 3, 6)
     assert all(done > 1 for _, done, _ in reported.updates)
     assert reported.rows == [row(0), row(1), row(2)]
+
+
+def test_each_line_is_parsed_once(file, monkeypatch):
+    """The file of a long training is as long at each of many reads."""
+    parsed = []
+
+    def parse(data):
+        parsed.append(data)
+        return parse_metrics(data)
+
+    monkeypatch.setattr(metrics_log, "parse_metrics", parse)
+    content, new = b"", NewRows(file)
+    assert new.read() == []
+    for step in range(4):
+        line = json.dumps(row(step)).encode() + b"\n"
+        file.write(content + line[:9])
+        assert new.read() == []  # the line has no end yet
+        content += line
+        file.write(content)
+        assert new.read() == [row(step)]
+    assert new.take() == [row(step) for step in range(4)]
+    assert b"".join(parsed) == content
+
+
+@pytest.mark.parametrize("loss", [1.0, 22.5], ids=["the same loss", "another loss"])
+@pytest.mark.parametrize("steps", [3, 5, 7])
+def test_a_file_that_is_written_again_is_read_from_its_beginning(file, steps, loss):
+    """Rows of steps that are trained again are not new, but they show how far the training is."""
+
+    def write(rows):
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    new = NewRows(file)
+    write(row(step) for step in range(5))
+    assert len(new.read()) == len(new.take()) == 5
+    again = [row(0), *(row(step) | {"loss": loss} for step in range(1, steps))]
+    write(again)
+    rows = new.read()
+    assert rows == (again if loss != 1.0 or steps < 5 else again[5:])
+    assert new.take() == again[5:]
+    write([*again, row(steps)])
+    assert new.read() == [row(steps)]
+    assert new.take() == ([row(steps)] if steps >= 5 else [])
 
 
 def test_steps_that_another_machine_writes_are_reported(file, monkeypatch):
