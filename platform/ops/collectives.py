@@ -38,7 +38,7 @@ def norm_over_workers(tensor: Tensor) -> Tensor:
     """Return the length (L2) of the tensors of all workers, joined to one vector; a scalar."""
     if _is_single_worker():
         return tensor.norm()
-    total = tensor.detach().to(torch.float32).square().sum()
+    total: Tensor = tensor.detach().to(torch.float32).square().sum()
     dist.all_reduce(total)
     return total.sqrt().to(tensor)
 
