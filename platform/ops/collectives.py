@@ -37,8 +37,9 @@ def broadcast_from_first(tensor: Tensor) -> None:
 def norm_over_workers(tensor: Tensor) -> Tensor:
     """Return the length (L2) of the tensors of all workers, joined to one vector; a scalar."""
     if _is_single_worker():
-        return tensor.norm()
-    total: Tensor = tensor.detach().to(torch.float32).square().sum()
+        length: Tensor = tensor.norm()
+        return length
+    total = tensor.detach().to(torch.float32).square().sum()
     dist.all_reduce(total)
     return total.sqrt().to(tensor)
 
