@@ -290,8 +290,7 @@ def read_score(
         InputError: the file of counts is damaged, or no pixel of the split tells a score.
     """
     tally = read_tally(artifact.file(COUNTS).local(), len(classes))
-    matrices = tally.curve.matrices()
-    miou = mean_ious(matrices, scored)
+    miou = mean_ious(matrices := tally.curve.matrices(), scored)
     index = _threshold_number(miou, split, threshold)
     summary = summarize(matrices[index], scored)
     return Score(
