@@ -336,9 +336,8 @@ class Store:
         """
         key = folder.last_name
         name = f"locks/{key}.lock"
-        lock = contextlib.nullcontext() if locked else self.storage.lock(name, wait=False)
         try:
-            with lock:
+            with contextlib.nullcontext() if locked else self.storage.lock(name, wait=False):
                 if self._read(folder) != judged:
                     return False
                 self.quarantine(folder, fault)

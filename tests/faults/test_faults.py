@@ -47,7 +47,7 @@ FULL = (
     Fault("platform.data.formats.class_maps:write", act="full"),
     Fault("platform.stages.training.trainer:Trainer.state", act="full"),
     Fault("platform.stages.labels.pseudo_labels:label_slice", act="full"),
-    Fault("platform.storage.store:new_manifest", call=2, act="full"),
+    Fault("platform.storage.manifests:new_manifest", call=2, act="full"),
 )
 
 
