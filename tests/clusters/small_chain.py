@@ -38,8 +38,8 @@ CHAIN = ("run", "cam", "--name", "chain", "--quiet", *SMALL)
 def wait_for_the_first_epoch(store: Path) -> None:
     """Wait until Ray Train has recorded a checkpoint of the only training of a store.
 
-    A worker with a checkpoint is asked for it within two seconds; a host that is lost before takes
-    its report with it.
+    A worker with a checkpoint is asked for it within half a second; a host that is lost before that
+    takes its report with it.
     """
     pattern = f"training/*/{checkpoints.SNAPSHOT}"
     wait_until(lambda: any(store.glob(pattern)), "the first epoch is recorded")
