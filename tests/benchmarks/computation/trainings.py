@@ -11,6 +11,7 @@ from measure import say, seconds
 from wsss.platform.config.groups.network import Network
 from wsss.platform.config.groups.training import Training
 from wsss.platform.data.formats import shards
+from wsss.platform.errors import InputError
 from wsss.platform.method import Batch, Learner
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
@@ -83,14 +84,20 @@ def _training(name: str, rounds: int) -> tuple[float, float]:
 
 
 def bench_methods(folder: Path, rounds: int = 5) -> None:
-    """Measure the training images a second of each method relative to CAM, and peak memory."""
+    """Measure the training images a second of each method relative to CAM, and peak memory.
+
+    Methods that need another network are named.
+    """
     from wsss.platform.method import methods
 
     results = {}
     names = [n for n, c in methods().items() if c.trains and not c.trains_as]
     for name in [*names, WITHOUT_FPEM, "boundaries", "deeplabv2"]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            results[name] = pool.apply(_training, (name, rounds))
+            try:
+                results[name] = pool.apply(_training, (name, rounds))
+            except InputError as error:
+                say(f"methods: {name}: not measured; {error}")
     for name, (step, peak) in results.items():
         share, rate = results["cam"][0] / step, IMAGES / step
         say(f"methods: {name}: {rate:.1f} images/s, {share:.2f} of cam; {peak:.2f} GiB at most")
