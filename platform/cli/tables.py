@@ -340,7 +340,7 @@ def _fixed(figure: PaperFigure, sweep: SweepRecord) -> str:
             if len(set(map(repr, values))) == 1:
                 fixed[field] = values[0]
     labels = sweep.labels
-    return ", ".join(f"{labels[field]} {value}" for field, value in fixed.items())
+    return ", ".join(f"{labels[field]} {value}" for field, value in sorted(fixed.items()))
 
 
 def figure_table(figure: PaperFigure, sweep: SweepRecord) -> Table:

@@ -9,6 +9,8 @@ from typing import Any
 from limits import HANG
 
 Visit = tuple[Any, list[str]]
+UNUSED: list[Any] = []
+"""Tabs of files that no test uses now."""
 
 
 def until(page: Any, condition: str) -> None:
@@ -34,20 +36,32 @@ def is_wrong(message: Any) -> bool:
 
 @contextlib.contextmanager
 def tab(browser: Any, own: str, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
-    """Open an empty tab; yield it and the list that receives the faults of the pages in it.
+    """Take a tab; yield it and the list that receives the faults of the pages in it.
 
-    A fault is an error, a warning, or a request to an address that does not begin with `own`."""
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    A fault is an error, a warning, or a request to an address that does not begin with `own`. A tab
+    of files is taken again by a later test, because it has compiled the scripts of the report."""
+    page = UNUSED.pop() if UNUSED and own.startswith("file:") else browser.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
     page.set_default_timeout(1000 * HANG)
     faults: list[str] = []
     allowed = ("data:", "blob:", own)
-    page.on("console", lambda m: faults.append(m.text) if is_wrong(m) else None)
-    page.on("pageerror", lambda e: faults.append(str(e)))
-    page.on("dialog", lambda d: (faults.append("a script ran"), d.dismiss()))
-    page.on("request", lambda r: None if r.url.startswith(allowed) else faults.append(r.url))
+    listeners = {
+        "console": lambda m: faults.append(m.text) if is_wrong(m) else None,
+        "pageerror": lambda e: faults.append(str(e)),
+        "dialog": lambda d: (faults.append("a script ran"), d.dismiss()),
+        "request": lambda r: None if r.url.startswith(allowed) else faults.append(r.url),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
     yield page, faults
     assert faults == []
-    page.close()
+    if not own.startswith("file:"):
+        page.close()  # it asks its server for news
+        return
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+    UNUSED.append(page)
 
 
 @contextlib.contextmanager

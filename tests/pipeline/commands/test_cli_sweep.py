@@ -15,6 +15,7 @@ from recording_tracker import Recorder
 from small_jobs import SMALL_WORDS
 from wsss.platform.trackers import opening
 from wsss.platform.tuning.journal import Journal
+from wsss.tune_spaces import lpcam
 
 BUDGET = ("--search", "eipu", "--budget", "7 stages", "--concurrent", "1")
 THREE = ("sweep", "lpcam", *SMALL_WORDS, "--trials", "9", *BUDGET, "--name", "three")
@@ -78,6 +79,33 @@ def test_a_sweep_over_combinations_names_the_best_combination(
     code, _, err = wsss(*command, "--imported", "theirs")
     assert code == 2
     assert "leave out --imported" in err
+
+
+def test_a_papers_figure_is_a_table_beside_the_papers_numbers(
+    trials_without_ray: None, wsss: Any, job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels = {
+        "tau": [(0.1, {"lpcam.tau": 0.1}, 65.3), (0.4, {"lpcam.tau": 0.4}, None)],
+        "mu_f": [(0.9, {"lpcam.mu_f": 0.9}, 65.3)],
+    }
+    monkeypatch.setitem(lpcam.FIGURES, "5", {**lpcam.FIGURES["5"], "panels": panels})
+    command = ("figure", "lpcam-5", *SMALL_WORDS, "--name", "figure", "--split", "train")
+    code, out, _ = wsss(*command)
+    assert code == 0
+    first, table = out.split("\n", 1)
+    assert first.startswith("3 trials: to compute 1 centers, 1 similarities, 1 scores; in ")
+    rows = dict(re.findall(r"^(\S+: [\d.]+) +(\S+ +\S+)$", table, re.MULTILINE))
+    trials = Journal(job.store, "figure").trials()
+    values = {tuple(t.params.values()): 100 * t.value for t in trials}
+    assert {name: text.split() for name, text in rows.items()} == {
+        "tau: 0.1": [f"{values[0.1,]:.1f}", "65.3"],
+        "tau: 0.4": [f"{values[0.4,]:.1f}", "-"],
+        "mu_f: 0.9": [f"{values[0.9,]:.1f}", "65.3"],
+    }
+    assert "here: train of scenes, seeds 0, n=48, 7 classes, best threshold; " in table
+    assert "; unless a row says otherwise: mu_f 0.9, tau 0.1\n" in table
+    assert job.store.location("sweeps/figure/page/sweep.figure.html").exists()
+    assert wsss(*command)[:2] == (0, table)
 
 
 @pytest.mark.faults
