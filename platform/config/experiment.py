@@ -229,10 +229,13 @@ class Segment(Options):
     frozen_stages: int = option(
         0, "Number of first stages of the segmenter that are not trained.", low=0, high=4
     )
-    stride: Literal[8, 16] = option(8, "Stride of the last stage, in pixels: 8 or 16.")
+    stride: Literal[8, 16] = option(
+        8, "Stride of the last stage of deeplabv2, in pixels: 8 or 16; upernet does not use it."
+    )
     scales: tuple[float, ...] = option(
         (0.75, 0.5),
-        "Smaller scales that the segmenter sees beside the image, in training and at inference.",
+        "Smaller scales that deeplabv2 sees beside the image, in training and at inference; "
+        "upernet does not use them.",
         low=0.1,
         high=16,
     )

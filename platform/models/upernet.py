@@ -81,12 +81,16 @@ class UperNet(SegmentationNetwork):
         """Return the logits `[B,C,h,w]` of images `[B,3,H,W]`."""
         return self.decode(self.stages(images))
 
+    def logits_by_view(self, images: Tensor, scales: Sequence[float]) -> list[Tensor]:
+        """Return the logits of images at full size alone, as training does; `scales` are unused."""
+        return [self(images)]
+
     def supervised_logits(
         self, images: Tensor, scales: Sequence[float]
     ) -> list[tuple[float, Tensor]]:
         """Return the logits and the auxiliary logits on c3, each with its weight.
 
-        Training looks at one scale only; `scales` is not used.
+        Training looks at one scale only; `scales` are unused.
         """
         stages = self.stages(images)
         return [(1.0, self.decode(stages)), (AUXILIARY_WEIGHT, self.auxiliary(stages["c3"]))]

@@ -6,6 +6,7 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+from ..config.experiment import Segment
 from ..config.fields import values_in_key
 from ..config.groups.network import Network
 from ..config.groups.training import Training
@@ -74,6 +75,13 @@ def training(context: Context, split: str) -> Training:
     return dataclasses.replace(schedule, epochs=max(1, round(s.iterations / steps)))
 
 
+def _own_values(s: Segment) -> dict[str, Any]:
+    """Return the values in a segmenter's key that only its kind of network has."""
+    if s.network == "upernet":
+        return {"loss": "enlarged logits"}
+    return {"stride": s.stride, "scales": s.scales}
+
+
 def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
     """Return the step that trains the segmenter on the labels of a split.
 
@@ -88,10 +96,8 @@ def segmenter(context: Context, name: str, labels: Stage, split: str) -> Step:
         version=1,
         config={
             "network": {"kind": e.segment.network, **values_in_key(network)},
-            "stride": e.segment.stride,
-            "scales": e.segment.scales,
+            **_own_values(e.segment),
             "balanced": e.segment.balanced,
-            **({"loss": "enlarged logits"} if e.segment.network == "upernet" else {}),
             "training": values_in_key(schedule),
             **schedule.workers_key,
             "seed": e.seed,
@@ -126,7 +132,8 @@ def predicted(context: Context, segmenter: Stage, split: str, what: str) -> Step
     known = e.segment.known and what != "coarse"
     if known and not context.catalog.has_labels(context.shards, split):
         raise InputError(f"segment.known needs image labels; no image of {split} has one")
-    config: dict[str, Any] = {"split": split, "scales": e.segment.scales}
+    config: dict[str, Any] = {"split": split}
+    config |= {} if e.segment.network == "upernet" else {"scales": e.segment.scales}
     config |= {"probabilities": probabilities, **context.inference}
     config |= {"known": True} if known else {}
     scales = tuple(sorted(e.segment.test_scales)) if what != "coarse" else ()

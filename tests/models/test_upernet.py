@@ -56,6 +56,15 @@ def test_logits_are_on_the_finest_grid(name, size):
     assert len(network.norms) == 0
 
 
+@pytest.mark.usefixtures("narrow")
+def test_images_are_predicted_at_the_one_size_of_training():
+    torch.manual_seed(0)
+    network, images = UperNet(build("small"), 4).eval(), torch.randn(1, 3, 48, 64)
+    with torch.no_grad():
+        (logits,) = network.logits_by_view(images, (0.75, 0.5))
+        assert torch.equal(logits, network(images))
+
+
 def test_norms_and_position_biases_do_not_decay():
     with torch.device("meta"):
         network = UperNet(build("swin_t"), 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wsss.platform.config.experiment import Experiment
@@ -123,3 +124,15 @@ def test_only_the_segmenter_upernet_has_a_loss_in_its_key(tmp_path: Path) -> Non
         return segmenter.config.get("loss")
 
     assert [loss("deeplabv2"), loss("upernet")] == [None, "enlarged logits"]
+
+
+@pytest.mark.parametrize("change", [{"segment.scales": (0.5,)}, {"segment.stride": 8}])
+def test_sizes_that_only_deeplabv2_reads_are_in_no_key_of_upernet(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    def keys(network: str, **changes: Any) -> set[str]:
+        made = made_of("cam default", "", "", **{"segment.network": network, **changes})
+        return {s.key for s in plan(made, OneDataSet(Store(tmp_path / "none"), False)).stages}
+
+    assert keys("upernet") == keys("upernet", **change)
+    assert keys("deeplabv2") != keys("deeplabv2", **change)
