@@ -1,7 +1,7 @@
 # make demo   the environment; on drawn images three localizers of one network, a sweep, refined
 #             labels, and a table, a picture (build/demo.png) and pages (build/demo) of them all
 # make test   the environment, the checks, the tests: those that start Ray beside all others, which
-#             run in three processes and give way to them
+#             run in two processes and give way to them
 # make check  ruff, mypy and the import rules
 # make test-shared  the tests on real images and label files, which lie in ../shared/data
 # make fuzz   damaged files and hostile words, 24 times as many as in the tests: half an hour on
@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Temporary files of tests lie in memory where there are 4 GB for them.
 IN_MEMORY := $(shell df -P -k /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 {print "/dev/shm"}')
 
-.PHONY: demo test test-ray test-plain test-plain-jobs test-plain-methods test-plain-rest test-shared test-cluster check types fuzz audit bench docs env lock clean
+.PHONY: demo test test-ray test-plain test-plain-jobs test-plain-rest test-shared test-cluster check types fuzz audit bench docs env lock clean
 
 env: $(READY)
 
@@ -63,27 +63,23 @@ demo: $(READY)
 	$(BIN)/wsss report build/demo
 
 test: $(READY)
-	$(MAKE) --jobs 4 --output-sync=target test-ray test-plain check
+	$(MAKE) --jobs 3 --output-sync=target test-ray test-plain check
 
 test-ray: $(READY)
 	$(BIN)/pytest -q tests/pipeline tests/ray_runtime -m "cluster and not faults"
 
-test-ray test-plain-jobs test-plain-methods test-plain-rest: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR),/tmp)
+test-ray test-plain-jobs test-plain-rest: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR),/tmp)
 
 PLAIN := nice -n 19 $(BIN)/pytest -q -m "not cluster and not faults and not shared"
-JOBS := tests/pipeline tests/stages tests/oracles
-METHODS := tests/methods tests/models tests/storage tests/tuning tests/benchmarks
+JOBS := tests/pipeline tests/stages tests/oracles tests/methods tests/models
 
-test-plain: test-plain-jobs test-plain-methods test-plain-rest
+test-plain: test-plain-jobs test-plain-rest
 
 test-plain-jobs: $(READY)
 	$(PLAIN) $(JOBS)
 
-test-plain-methods: $(READY)
-	$(PLAIN) $(METHODS)
-
 test-plain-rest: $(READY)
-	$(PLAIN) tests $(addprefix --ignore ,tests/house $(JOBS) $(METHODS))
+	$(PLAIN) tests $(addprefix --ignore ,tests/house $(JOBS))
 
 test-shared: $(READY)
 	$(BIN)/pytest -q tests -m shared
