@@ -117,7 +117,7 @@ def test_the_table_of_a_figure_states_the_options_that_no_row_names():
         command="", started="2026-01-01T00:00:00+0000", seconds=1.0, digest="", figure="cpal-4",
     )  # fmt: skip
     table = str(figure_table(figure, record))
-    assert "unless a row says otherwise: tau 0.6, slots 1000, weighting weighted\n" in table
+    assert "unless a row says otherwise: slots 1000, tau 0.6, weighting weighted\n" in table
     assert re.search(r"length of the support set: 800 +6.0 +62.3", table)
 
 
