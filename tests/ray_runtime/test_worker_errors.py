@@ -207,7 +207,7 @@ def train(job: Any) -> None:
 @pytest.mark.parametrize(
     ("kinds", "failures"),
     [
-        (("storage", "input"), 2),
+        pytest.param(("storage", "input"), 2, marks=pytest.mark.faults),
         pytest.param(("input",), 2, marks=pytest.mark.faults),
         pytest.param(("storage", "storage"), 1, marks=pytest.mark.faults),
     ],
