@@ -1,12 +1,13 @@
 # make demo   the environment; on drawn images three localizers of one network, a sweep, refined
 #             labels, and a table, a picture (build/demo.png) and pages (build/demo) of them all
-# make test   the environment, the checks, the tests: those that start Ray beside all others, which
+# make test   the environment, the checks, most tests: those that start Ray beside all others, which
 #             run in two processes and give way to them
 # make check  ruff, mypy and the import rules
 # make test-shared  the tests on real images and label files, which lie in ../shared/data
 # make fuzz   damaged files and hostile words, 24 times as many as in the tests: half an hour on
 #             two busy cores
-# make test-cluster  whole jobs on several nodes, in a bucket, and under faults: an hour
+# make test-cluster  whole jobs on several nodes, in a bucket, and under faults; Ray Train's errors,
+#             workers and rungs; compiled networks: an hour
 # make audit  known holes of what requirements.lock pins; needs the internet
 # make docs   the documentation site, in build/site
 # make bench  each stage beside the way it is usually run, in one table; kept for the dashboard

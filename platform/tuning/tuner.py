@@ -275,8 +275,9 @@ def _tune(
     trial = _trial_function(catalog, sweep, journal, len(queue.left), kept)
     progress.plan([queue.title, "the best point on all splits"])
     progress.start(queue.title)
-    population = Population(sweep, queue) if sweep.is_population else None
+    population = None
     if queue.left:
+        population = Population(sweep, queue) if sweep.is_population else None
         tuner = ray.tune.Tuner(
             ray.tune.with_resources(trial, cluster.trial_resources(kept)),
             param_space=population.param_space() if population else None,

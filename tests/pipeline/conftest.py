@@ -17,7 +17,7 @@ from in_process import (
     stages_in_trials,
     trainings_in_process,
 )
-from small_jobs import CHAIN, SMALL
+from small_jobs import CHAIN, SMALL, TRAIN, VAL
 from sweeps_in_process import sweeps_in_process
 from wsss.platform.cli import main
 from wsss.platform.config.experiment import Experiment
@@ -82,7 +82,7 @@ class Job:
 
 def _add_scenes(folder: Path) -> Store:
     store = Store(folder)
-    registry.add(store, Scenes(train=48, val=16), "scenes", ProgressDisplay())
+    registry.add(store, Scenes(train=TRAIN, val=VAL), "scenes", ProgressDisplay())
     return store
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+TRAIN, VAL = 32, 8
+"""Images of the drawn scenes in their two splits."""
 SMALL: dict[str, Any] = {
     "training.epochs": 2,
     "training.batch_size": 8,

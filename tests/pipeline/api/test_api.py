@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from notebook_cells import Cells
-from small_jobs import SMALL
+from small_jobs import SMALL, TRAIN, VAL
 from wsss.platform import api
 from wsss.platform.data.sources.scenes import Scenes
 from wsss.platform.errors import InputError
@@ -47,7 +47,7 @@ def test_a_run_has_the_scores_of_the_command(result: api.RunResult, job: Any) ->
             assert frame.loc[(str(id), split), "mIoU"] == pytest.approx(100 * score.value, abs=1e-4)
             assert frame.loc[(str(id), split), "n"] == score.n
     assert repr(result).startswith(" ")
-    assert "lpcam on val (n=16)" in repr(result)
+    assert f"lpcam on val (n={VAL})" in repr(result)
     assert result._repr_html_().count("<tr") == 5
 
 
@@ -89,8 +89,8 @@ def test_figures_of_a_run_are_plotly_figures(result: api.RunResult) -> None:
 
 def test_a_picture_shows_an_image_with_its_class_maps(result: api.RunResult) -> None:
     first, second = result.images()[:2]
-    assert len(result.images()) == 16
-    assert len(result.images("train")) == 48
+    assert len(result.images()) == VAL
+    assert len(result.images("train")) == TRAIN
     pictures = [result.picture(first), result.picture(second), result.picture()]
     assert len({picture.tobytes() for picture in pictures}) >= 2
     assert pictures[0].width > 4 * pictures[0].height / 2
@@ -146,8 +146,8 @@ def test_values_of_numpy_are_numbers(chosen: api.Choices) -> None:
 
 
 def test_a_data_set_is_added_once(chosen: api.Choices, job: Any) -> None:
-    again = api.add(Scenes(train=48, val=16), "scenes", store=chosen["store"], quiet=True)
-    assert dict(again.itertuples(index=False)) == {"train": 48, "val": 16}
+    again = api.add(Scenes(train=TRAIN, val=VAL), "scenes", store=chosen["store"], quiet=True)
+    assert dict(again.itertuples(index=False)) == {"train": TRAIN, "val": VAL}
     with pytest.raises(InputError, match="stands for other data"):
         api.add(Scenes(train=8, val=8), "scenes", store=chosen["store"], quiet=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import outputs
 from PIL import Image
-from small_jobs import SMALL_WORDS
+from small_jobs import SMALL_WORDS, TRAIN, VAL
 from wsss.platform.models.backbones import Small
 from wsss.platform.ops.crf import parameters
 from wsss.platform.ray_runtime import cluster
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("in_process")
 def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
     code, out, _ = wsss("run", "lpcam", *SMALL_WORDS)
     assert code == 0
-    assert "lpcam on val (n=16)" in out
+    assert f"lpcam on val (n={VAL})" in out
     page = re.search(r"page: file://(\S+)", out)
     assert page
     assert Path(page[1]).is_file()
@@ -42,7 +42,7 @@ def test_an_image_too_large_for_dense_crf_is_named(
         "keeps its unrefined labels"
     )
     named = re.findall(line, out)
-    assert len(named) == 48
+    assert len(named) == TRAIN
     page = re.search(r"page: file://(\S+)", out)
     assert page
     assert f"cam DenseCRF of train: {named[0]} was not refined" in Path(page[1]).read_text()
@@ -56,7 +56,7 @@ def test_images_with_smaller_views_are_named(wsss: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(Small, "pixel_bytes", 1 << 20)
     code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--set=views.image_gib=6")
     assert code == 0
-    text = "cam maps of train: smaller views were computed of 48 images, to keep to "
+    text = f"cam maps of train: smaller views were computed of {TRAIN} images, to keep to "
     assert f"{text}views.image_gib: scene_train_00000, " in out
     page = re.search(r"page: file://(\S+)", out)
     assert page
@@ -247,7 +247,7 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
         ["run", "lpcam", *SMALL_WORDS],
         ["run", "lpcam", *SMALL_WORDS, "--page", str(page)],
         ["compare", "lpcam", *SMALL_WORDS],
-        ["data", "scenes", "--train", "48", "--val", "16"],
+        ["data", "scenes", "--train", str(TRAIN), "--val", str(VAL)],
         ["doctor", "--verify"],
         ["run", "lpcam", *SMALL_WORDS, "--page", str(root / "page" / "mine")],
         ["run", "lpcam", *SMALL_WORDS, "--name", "new"],
@@ -262,11 +262,11 @@ def test_a_run_with_nothing_to_compute_needs_no_right_to_write(
     assert [code for code, _, _ in results] == [0] * 5 + [2] * 4, results
     repeated, paged, compared, data, doctor, *refused = results
     assert "nothing to do" in repeated[1]
-    assert "lpcam on val (n=16)" in repeated[1]
+    assert f"lpcam on val (n={VAL})" in repeated[1]
     assert "page: not written, as " in repeated[1]
     assert page.is_dir()
     assert page.as_uri() in paged[1]
-    assert "lpcam on val (n=16)" in compared[1]
+    assert f"lpcam on val (n={VAL})" in compared[1]
     assert "nothing to do: the shards are already in the store" in data[1]
     assert "damaged" not in doctor[1]
     for (_, out, err), sentence in zip(refused, REFUSED, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from small_jobs import BEGAN, SMALL_WORDS
+from small_jobs import BEGAN, SMALL_WORDS, TRAIN, VAL
 from wsss.platform.cli import run_commands
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
@@ -21,7 +21,7 @@ def test_compare_lists_methods_and_localizers_in_one_table(wsss: Any) -> None:
     code, out, _ = wsss("compare", *titles, *SMALL_WORDS, "--set=lpcam.tau=0.2")
     assert code == 0
     table = out[out.index("mIoU") :]
-    for split, n in (("train", 48), ("val", 16)):
+    for split, n in (("train", TRAIN), ("val", VAL)):
         for title in titles:
             assert f"{title} on {split} (n={n})" in table
     row = next(line for line in table.splitlines() if line.startswith("cam:sipe on val"))
@@ -38,7 +38,7 @@ def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
     assert code == 0
     rows = [line.split("  ")[0] for line in out[out.index("mIoU") :].splitlines()]
     for title in ("cam", "cam > crf", "lpcam", "lpcam > crf"):
-        assert f"{title} on val (n=16)" in rows
+        assert f"{title} on val (n={VAL})" in rows
 
 
 def test_compare_puts_refinements_side_by_side(wsss: Any) -> None:
@@ -48,7 +48,7 @@ def test_compare_puts_refinements_side_by_side(wsss: Any) -> None:
     code, out, _ = wsss("compare", "cam", "lpcam", *SMALL_WORDS, split, *refinements)
     assert code == 0
     table = out[out.index("mIoU") :].splitlines()
-    titles = [line.split(" on val")[0] for line in table if " on val (n=16)" in line]
+    titles = [line.split(" on val")[0] for line in table if f" on val (n={VAL})" in line]
     later = ["crf", "par", "segments"]
     assert titles == [
         title for name in ("cam", "lpcam") for title in (name, *(f"{name} > {k}" for k in later))
@@ -65,7 +65,7 @@ def test_compare_takes_finished_runs_and_writes_one_picture(
     code, out, _ = wsss(*words, "--picture", str(file))
     assert code == 0
     table = out[out.index("mIoU") :].splitlines()
-    titles = [line.split(" on val")[0] for line in table if " on val (n=16)" in line]
+    titles = [line.split(" on val")[0] for line in table if f" on val (n={VAL})" in line]
     assert titles == ["cam", "lpcam", "refined", "refined > crf"]
     assert f"picture: {file.as_uri()}" in out
     with Image.open(file) as image:
@@ -111,7 +111,7 @@ def test_ablate_removes_components(wsss: Any, job: Any, monkeypatch: pytest.Monk
     ]
     assert [e.settings["sipe"].weight for e in planned[2:]] == [0.0, 0.0, 1.0, 1.0]
     for title in ("cam", "prototypes, no consistency", "prototypes and consistency"):
-        assert f"{title} on val (n=16)" in out
+        assert f"{title} on val (n={VAL})" in out
     assert "± 0.0" in out
     planned.clear()
     drawn = ("--backbone=small", "--set=training.split=train", "--set=scoring.splits=('val',)")

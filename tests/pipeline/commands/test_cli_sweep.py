@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from recording_tracker import Recorder
-from small_jobs import SMALL_WORDS
+from small_jobs import SMALL_WORDS, TRAIN, VAL
 from wsss.platform.trackers import opening
 from wsss.platform.tuning.journal import Journal
 from wsss.tune_spaces import lpcam
@@ -40,8 +40,8 @@ def test_sweep_reports_the_best_and_repeats_nothing(
     assert "at most 9 trials, or 7 stages of new computation, chosen during the sweep; what" in out
     assert "tau: centers, similarities, scores\n" in out
     assert re.search(r"; computed 9 stages in \d+ s of a budget of 7 stages\n", out)
-    assert "untuned on val (n=16)" in out
-    assert "tuned on val (n=16)" in out
+    assert f"untuned on val (n={VAL})" in out
+    assert f"tuned on val (n={VAL})" in out
     page = job.store.location("sweeps/three/page/sweep.three.html").read().decode()
     for title in ("LPCAM, untuned", "LPCAM, tuned", "Untuned run"):
         assert title in page
@@ -71,7 +71,7 @@ def test_a_sweep_over_combinations_names_the_best_combination(
     assert code == 0
     assert "1 trials: to compute nothing; in the store 1 network" in out
     rows = dict(
-        line.split(" on val (n=16)") for line in out.splitlines() if "on val (n=16)" in line
+        line.split(f" on val (n={VAL})") for line in out.splitlines() if f"(n={VAL})" in line
     )
     assert {"untuned", "tuned"} <= set(rows)
     assert rows["tuned"] != rows["untuned"]
@@ -102,7 +102,7 @@ def test_a_papers_figure_is_a_table_beside_the_papers_numbers(
         "tau: 0.4": [f"{values[0.4,]:.1f}", "-"],
         "mu_f: 0.9": [f"{values[0.9,]:.1f}", "65.3"],
     }
-    assert "here: train of scenes, seeds 0, n=48, 7 classes, best threshold; " in table
+    assert f"here: train of scenes, seeds 0, n={TRAIN}, 7 classes, best threshold; " in table
     assert "; unless a row says otherwise: mu_f 0.9, tau 0.1\n" in table
     assert job.store.location("sweeps/figure/page/sweep.figure.html").exists()
     assert wsss(*command)[:2] == (0, table)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from in_process import stages_in_process
-from small_jobs import BEGAN, SMALL
+from small_jobs import BEGAN, SMALL, TRAIN
 from wsss.platform.cli import main, resolve
 from wsss.platform.cli.parser import parse
 from wsss.platform.data.formats import class_maps, shards
@@ -162,7 +162,7 @@ def test_the_segmenter_writes_probabilities_of_the_training_images(finished: Any
             assert maps.planes.shape == (7, -(-row["height"] // 8), -(-row["width"] // 8))
             np.testing.assert_allclose(maps.planes.astype(np.float32).sum(0), 1, atol=5e-3)
             count += 1
-    assert count == 48
+    assert count == TRAIN
 
 
 def test_another_weight_of_the_loss_needs_no_other_baseline(finished: Any, job: Any) -> None:

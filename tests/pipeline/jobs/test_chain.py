@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_jobs import BEGAN, FEW
+from small_jobs import BEGAN, FEW, VAL
 from wsss.platform.cli.tables import score_table
 from wsss.platform.config.fields import replaced
 from wsss.platform.data.formats import class_maps, label_maps, shards
@@ -113,7 +113,7 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
         "lpcam/irn": {"train"},
         "lpcam/irn/deeplabv2": {"val"},
     }
-    assert "lpcam/irn/deeplabv2 on val (n=16)" in str(
+    assert f"lpcam/irn/deeplabv2 on val (n={VAL})" in str(
         score_table([ended_run(other, "a", "", BEGAN, 0.0)])
     )
 
@@ -243,7 +243,7 @@ def test_a_segmenter_is_tested_at_several_scales(chain: Any, tmp_path: Path) -> 
     assert [s.name for s in several.missing()] == ["labels", "scores"]
     smooth = tested(0.5, 1.0, **{"segment.crf": "deeplab"})
     smooth.execute()
-    assert smooth.read_scores()[named("lpcam/irn/deeplabv2")]["val"].n == 16
+    assert smooth.read_scores()[named("lpcam/irn/deeplabv2")]["val"].n == VAL
     planes = []
     for pipeline in (chain, several):
         step = segment.predicted(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_jobs import SMALL
+from small_jobs import SMALL, TRAIN, VAL
 from wsss.platform.config.fields import replaced
 from wsss.platform.data import registry
 from wsss.platform.data.formats import class_maps, shards
@@ -51,8 +51,8 @@ def artifact(job: Any, stage: Any) -> Any:
 def test_scores_cover_both_localizers_and_splits(job: Any) -> None:
     scores = job.pipeline.read_scores()
     assert {str(k): {s: v.n for s, v in by.items()} for k, by in scores.items()} == {
-        "cam": {"train": 48, "val": 16},
-        "lpcam": {"train": 48, "val": 16},
+        "cam": {"train": TRAIN, "val": VAL},
+        "lpcam": {"train": TRAIN, "val": VAL},
     }
     for by_split in scores.values():
         assert by_split["val"].threshold == by_split["train"].threshold
@@ -269,6 +269,6 @@ def test_two_workers_load_disjoint_halves(job: Any) -> None:
             world=2,
         )
         rows = [r for block in loader.blocks(plan, [0]) for r in block["image"]]
-        assert len(rows) == 24
+        assert len(rows) == TRAIN // 2
         images += [r.tobytes() for r in rows]
-    assert len(set(images)) == 48
+    assert len(set(images)) == TRAIN

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.tune
 from in_process import stages_in_process
 from paused_trials import begin
 from small_jobs import SMALL
@@ -14,8 +15,9 @@ from wsss.platform.method import build_experiment
 from wsss.platform.method.experiment_files import experiment_of
 from wsss.platform.pipeline.context import Catalog
 from wsss.platform.pipeline.execution import Execution
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.storage.store import Store
-from wsss.platform.tuning import trial
+from wsss.platform.tuning import trial, tuner
 from wsss.platform.tuning.runner.population import CHANGES, Population
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
 from wsss.platform.tuning.sweep import Sweep, searcher
@@ -98,6 +100,24 @@ def whole(job: Any, sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> A
         *("shards", "rung", "network", "maps", "scores")
     }
     return store, configs, results
+
+
+@pytest.mark.usefixtures("trials_without_ray")
+def test_tune_gets_all_trials_of_a_population(
+    job: Any, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tuner:
+        def __init__(self, function: object, *, param_space: Any, **_: object) -> None:
+            self.numbers = param_space["number"]["grid_search"]
+
+        def fit(self) -> None:
+            raise KilledError(*self.numbers)
+
+    monkeypatch.setattr(ray.tune, "Tuner", Tuner)
+    catalog = Catalog.of(store_of_scenes(job, tmp_path))
+    with pytest.raises(KilledError) as caught:
+        tuner.run(catalog, sweep, "population", "command", ProgressDisplay())
+    assert caught.value.args == (0, 1, 2)
 
 
 @pytest.mark.usefixtures("in_process")
