@@ -275,6 +275,7 @@ def _tune(
     trial = _trial_function(catalog, sweep, journal, len(queue.left), kept)
     progress.plan([queue.title, "the best point on all splits"])
     progress.start(queue.title)
+    failures = ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST_TRIAL_RETRIES))
     population = None
     if queue.left:
         population = Population(sweep, queue) if sweep.is_population else None
@@ -287,9 +288,7 @@ def _tune(
                 **catalog.store.location("tune").for_ray(),
                 verbose=0,
                 callbacks=[watch(journal, queue, progress, needed)],
-                failure_config=ray.tune.FailureConfig(
-                    max_failures=max(sweep.retries, LOST_TRIAL_RETRIES)
-                ),
+                failure_config=failures,
             ),
         )
         with warnings.catch_warnings():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_jobs import SMALL
+from small_jobs import SMALL, TRAIN
 from wsss.platform.config.fields import replaced
 from wsss.platform.method import build_experiment
 from wsss.platform.pipeline import classify
@@ -61,7 +61,7 @@ def test_a_training_from_a_checkpoint_equals_one_from_scratch(
         execution.runtime.home(step.stage).with_suffix(".jsonl").remove()
         step.compute(execution.runtime, attempt)
         artifacts.append(attempt)
-        assert steps[0] == 6 * (first or 0)
+        assert steps[0] == TRAIN // 8 * (first or 0)
     networks = [torch.load((artifact / NETWORK).local()) for artifact in artifacts]
     for network in networks[1:]:
         assert all(torch.equal(network[name], value) for name, value in networks[0].items())

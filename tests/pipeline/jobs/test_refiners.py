@@ -287,11 +287,14 @@ def test_a_page_shows_the_maps_of_par(job: Any) -> None:
     key = pipeline.plan.maps[named("cam/par")]["val"].key[:SHORT_KEY_LENGTH]
     assert f"layers/{key}/{images.ids()[0]}.map.png" in images.layers()
     stage, whole = artifacts_by_short_key(run)[key]
-    png = picture(artifacts, stage, whole, run.shards, f"{images.ids()[0]}.map.png")
-    assert png
-    with Image.open(io.BytesIO(png)) as drawn:
-        assert drawn.size == (48, 48)  # half of the image
-        assert np.array(drawn).any()
+    drawn = []
+    for id in images.ids():
+        png = picture(artifacts, stage, whole, run.shards, f"{id}.map.png")
+        assert png
+        with Image.open(io.BytesIO(png)) as image:
+            drawn.append(np.array(image))
+    assert {plane.shape for plane in drawn} == {(48, 48)}  # half of the images
+    assert any(plane.any() for plane in drawn)
 
 
 @pytest.mark.parametrize("source", ["superpixels", "segments"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from limits import wait_until
-from small_jobs import SMALL
+from small_jobs import SMALL, VAL
 from wsss.platform.method import build_experiment
 from wsss.platform.pipeline.execution import Execution
 from wsss.platform.ray_runtime import metrics
@@ -107,7 +107,7 @@ def test_computed_stages_and_those_in_the_store_are_counted(
         (metrics.STAGES, "scores", "false"): 1,
     }
     images = {key[1]: total for key, total in totals.items() if key[0] == metrics.IMAGES}
-    assert images == {"maps": COUNTS["val"], "scores": COUNTS["val"]}
+    assert images == {"maps": VAL, "scores": VAL}
     (maps,) = [artifact for artifact, row in execution.done.values() if row.stage == "maps"]
     sizes = [entry["size"] for entry in maps.manifest["files"].values()]
     assert totals[metrics.BYTES, "maps"] == sum(sizes)
