@@ -44,13 +44,22 @@ def pytest_collection_finish() -> None:
     atexit.register(gc.unfreeze)
 
 
+END_AT_ONCE = """
+import os, sys
+sys.stdout.flush()
+os._exit(0)
+"""
+"""End of a worker's script, which does not wait for the threads of gloo: now and then they abort a
+process after its last line (pytorch/pytorch#190489)."""
+
+
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
     """Return a function that runs a script as two processes and returns their outputs; each gets a
     rank and the path of the file over which they meet, and one that fails fails the test."""
 
     def run(script: str) -> list[str]:
-        words = [sys.executable, "-c", script]
+        words = [sys.executable, "-c", script + END_AT_ONCE]
         workers = [
             subprocess.Popen(
                 [*words, str(rank), str(tmp_path / "meeting")],
