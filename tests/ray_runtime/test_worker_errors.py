@@ -204,13 +204,10 @@ def train(job: Any) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("kinds", "failures"),
-    [
-        pytest.param(("storage", "input"), 2, marks=pytest.mark.faults),
-        pytest.param(("input",), 2, marks=pytest.mark.faults),
-        pytest.param(("storage", "storage"), 1, marks=pytest.mark.faults),
-    ],
+    [(("storage", "input"), 2), (("input",), 2), (("storage", "storage"), 1)],
 )
 def test_an_error_of_a_training_arrives_as_it_was(
     ray_session: None,
