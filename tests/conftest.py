@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import gc
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import uuid
@@ -41,42 +41,8 @@ def pytest_collection_finish() -> None:
     for garbage several times before."""
     gc.freeze()
     gc.enable()
+    gc.set_threshold(50_000, 20, 20)  # seldom, as the objects of running tests are many
     atexit.register(gc.unfreeze)
-
-
-END_AT_ONCE = """
-import os, sys
-sys.stdout.flush()
-os._exit(0)
-"""
-"""End of a worker's script, which does not wait for the threads of gloo: now and then they abort a
-process after its last line (pytorch/pytorch#190489)."""
-
-
-@pytest.fixture
-def two_workers(tmp_path: Path) -> Callable[[str], list[str]]:
-    """Return a function that runs a script as two processes and returns their outputs; each gets a
-    rank and the path of the file over which they meet, and one that fails fails the test."""
-
-    def run(script: str) -> list[str]:
-        words = [sys.executable, "-c", script + END_AT_ONCE]
-        workers = [
-            subprocess.Popen(
-                [*words, str(rank), str(tmp_path / "meeting")],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-        outputs = []
-        for worker in workers:
-            out, err = worker.communicate(timeout=HANG)
-            assert worker.returncode == 0, err
-            outputs.append(out)
-        return outputs
-
-    return run
 
 
 def give_up_rights() -> None:
@@ -149,35 +115,48 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-def make_bucket(server: str, cache: Path, patch: pytest.MonkeyPatch) -> str:
-    """Create a bucket, set the variables with which it is reached, and return a store's address."""
+@functools.cache
+def make_bucket(server: str, name: str) -> str:
+    """Create a bucket once and return its name; the variables that reach it must be set before."""
     from pyarrow import fs
 
-    credentials = {"ACCESS_KEY_ID": "tester", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
-    for name, value in {**credentials, "ENDPOINT_URL": server}.items():
-        patch.setenv(f"AWS_{name}", value)
-    patch.setenv("WSSS_CACHE", str(cache))
-    name = f"bucket-{uuid.uuid4().hex[:8]}"
     fs.S3FileSystem(
         endpoint_override=server,
         region="us-east-1",
         allow_bucket_creation=True,
         request_timeout=HANG,
     ).create_dir(name)
-    return f"s3://{name}/some/store"
+    return name
+
+
+def new_store(server: str, cache: Path, patch: pytest.MonkeyPatch, bucket: str = "tests") -> str:
+    """Set the variables with which a bucket is reached, and return the address of an empty store.
+
+    All stores lie in one bucket, because a new bucket needs new connections, which take time."""
+    credentials = {"ACCESS_KEY_ID": "tester", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
+    for name, value in {**credentials, "ENDPOINT_URL": server}.items():
+        patch.setenv(f"AWS_{name}", value)
+    patch.setenv("WSSS_CACHE", str(cache))
+    return f"s3://{make_bucket(server, bucket)}/{uuid.uuid4().hex[:8]}/store"
 
 
 @pytest.fixture
 def bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the address of a store in an empty bucket; the test has a cache of its own."""
-    return make_bucket(s3_server, tmp_path / "cache", monkeypatch)
+    """Return the address of an empty store in a bucket; the test has a cache of its own."""
+    return new_store(s3_server, tmp_path / "cache", monkeypatch)
+
+
+@pytest.fixture
+def own_bucket(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of an empty store in a bucket whose policy the test may change."""
+    return new_store(s3_server, tmp_path / "cache", monkeypatch, f"own-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture(scope="module")
 def shared_bucket(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a store in a bucket that the tests of a file share."""
     with pytest.MonkeyPatch.context() as patch:
-        yield make_bucket(s3_server, tmp_path_factory.mktemp("cache"), patch)
+        yield new_store(s3_server, tmp_path_factory.mktemp("cache"), patch)
 
 
 @pytest.fixture(scope="session")

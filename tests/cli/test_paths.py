@@ -39,6 +39,10 @@ PATH_OPTIONS = {
 }
 FORMS = ("here", "not/here", "../up", ".", "a b/c  d", "{tmp}/there", "{tmp}/a b", "~/of/mine")
 """Paths as users type them; {tmp} stands for the folder of the test, and ~ for `home` in it."""
+EACH_FORM = ("store", "labels", "images of a split", "space of several")
+"""Options that are tried in each form."""
+TWO_FORMS = ("../up", "~/of/mine")
+"""Forms of the other options, which the same functions read."""
 FILE_FIELDS = [
     (method, name)
     for method, changes in (("cam", {"segment.network": "deeplabv2"}), ("ssc", {}))
@@ -73,8 +77,14 @@ def options_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Command:
     return received[0]
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("option", PATH_OPTIONS)
+@pytest.mark.parametrize(
+    ("option", "form"),
+    [
+        (option, form)
+        for option in PATH_OPTIONS
+        for form in (FORMS if option in EACH_FORM else TWO_FORMS)
+    ],
+)
 def test_a_path_is_absolute_once_it_is_parsed(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, form: str
 ) -> None:

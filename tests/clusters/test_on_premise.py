@@ -21,7 +21,7 @@ from small_chain import (
     wait_for_the_first_epoch,
 )
 from ssh_cluster import PROGRAMS, USER, WORKERS, SSHCluster
-from written_pages import method_folder
+from written_pages import files_of_method_folder
 
 pytestmark = [
     pytest.mark.faults,
@@ -80,7 +80,7 @@ def test_a_host_that_is_lost_in_a_training_changes_no_result(
 def test_a_method_in_a_folder_of_the_user_runs_without_an_image(cluster: SSHCluster) -> None:
     """The folder is that of docs/clusters.md; a changed method computes its class maps again."""
     folder = HOME / "mine"
-    for name, text in {**method_folder(), ".gitignore": "store\n"}.items():
+    for name, text in {**files_of_method_folder(), ".gitignore": "store\n"}.items():
         cluster.desk.write(folder / name, text)
     for name in (".git/config", ".venv/pyvenv.cfg", "store/artifacts/large"):
         cluster.desk.write(folder / name, "not sent")
@@ -94,14 +94,14 @@ def test_a_method_in_a_folder_of_the_user_runs_without_an_image(cluster: SSHClus
     after = files_of(store)
     assert after["network"] == before["network"]
     assert len(after["maps"]) == 2 * len(before["maps"])
-    changed = method_folder()["squared.py"].replace("** 2", "** 3")
+    changed = files_of_method_folder()["squared.py"].replace("** 2", "** 3")
     cluster.desk.write(folder / "squared.py", changed)
     cluster.desk.run("bash", "-c", f"cd {folder} && {submission}", **USER)
     assert files_of(store)["network"] == before["network"]
     assert len(files_of(store)["maps"]) == 3 * len(before["maps"])
     packages = "/tmp/ray/session_latest/runtime_resources/working_dir_files"
     sent = cluster.network.hosts["head"].run("find", packages, "-type", "f", "-printf", "%f\\n")
-    assert {*sent.split()} >= {*method_folder()}
+    assert {*sent.split()} >= {*files_of_method_folder()}
     assert not {"config", "pyvenv.cfg", "large"} & {*sent.split()}
 
 

@@ -100,10 +100,17 @@ def test_every_number_of_a_command_has_limits() -> None:
 TEXTS = ("-1", "1e999", "nan", "inf", "0x10", "", "1.5", "9" * 30, "9" * 9000, "a", "1_", "½")
 
 
-@pytest.mark.parametrize(
-    ("words", "name", "leading"), NUMBERS, ids=[f"{'-'.join(w)}-{n}" for w, n, _ in NUMBERS]
-)
-@pytest.mark.parametrize("text", TEXTS, ids=[t[:9] for t in TEXTS])
+OF_OTHER_COMMANDS = ("-1", "9" * 9000)
+"""Texts that are tried with each command; the other texts only with the first command that has the
+option."""
+NUMBER_CASES = [
+    pytest.param(words, name, leading, text, id=f"{'-'.join(words)}-{name}-{text[:9]}-{len(text)}")
+    for k, (words, name, leading) in enumerate(NUMBERS)
+    for text in (OF_OTHER_COMMANDS if name in {n for _, n, _ in NUMBERS[:k]} else TEXTS)
+]
+
+
+@pytest.mark.parametrize(("words", "name", "leading", "text"), NUMBER_CASES)
 def test_a_number_of_a_command_is_refused_in_one_sentence(
     words: tuple[str, ...], name: str, leading: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

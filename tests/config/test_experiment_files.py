@@ -32,7 +32,7 @@ def write(folder: Path, text: str, name: str = "a.yaml") -> Path:
 
 
 few_examples = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 COMBINATIONS = [
     *((name, "", "sipe+cam:lpcam" * cls.needs_baseline) for name, cls in methods().items()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from wsss.platform.method import build_experiment, methods
 from wsss.platform.serialization import as_json
 
 
+@functools.cache
 def schema_of(method: str, **options: Any) -> dict[str, Any]:
     schema = experiment_schema(build_experiment(method, **options), ["paper", "default"])
     jsonschema.Draft202012Validator.check_schema(schema)

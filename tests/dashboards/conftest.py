@@ -28,6 +28,14 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def few_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a store with two runs on fewer images."""
+    root = tmp_path_factory.mktemp("few") / "store"
+    drawn_store(root, train=2, val=3, runs=2)
+    return root
+
+
 @pytest.fixture
 def store(scenes: Path, tmp_path: Path) -> Store:
     """Return a store of two runs that a test may change."""

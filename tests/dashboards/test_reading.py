@@ -126,24 +126,24 @@ def read_only_bucket(address: str, server: str) -> None:
 
 
 def test_a_bucket_that_may_only_be_read_is_verified_and_not_written(
-    bucket: str, s3_server: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    own_bucket: str, s3_server: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, stages = open_store(bucket), []
+    store, stages = open_store(own_bucket), []
     for number in range(3):
         stage = Stage(name="thing", version=1, config={"n": number})
         store.get(stage, lambda folder: {"n": (folder / "a.bin").write_bytes(b"a" * 9)})
         stages.append(stage)
-    objects = Bucket(bucket.removeprefix("s3://"))
+    objects = Bucket(own_bucket.removeprefix("s3://"))
     (name,) = (n for n in objects.objects(f"artifacts/thing/{stages[0].key}") if "a.bin" in n)
     objects.write(name, b"b" * 9)
     store.manifest("thing", stages[1].key).write(b"{}")
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "another machine"))
-    read_only_bucket(bucket, s3_server)
-    assert main(["doctor", "--verify", "--store", bucket]) == 0
+    read_only_bucket(own_bucket, s3_server)
+    assert main(["doctor", "--verify", "--store", own_bucket]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("thing/")]
     fates = {line.split()[0]: "not moved to quarantine" in line for line in lines}
     assert fates == {f"thing/{s.key[:12]}": s is not stages[2] for s in stages}
     with pytest.raises(InputError, match=r"new cannot be kept: .*(AccessDenied|Forbidden)"):
-        open_store(bucket).get(
+        open_store(own_bucket).get(
             Stage(name="new", version=1, config={}), lambda folder: pytest.fail("it began")
         )

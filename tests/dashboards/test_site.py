@@ -183,3 +183,22 @@ def test_rows_of_the_store_are_marked_as_other_data(scenes: Path) -> None:
     board = text[text.index('id="leaderboard"') :]
     assert "other data: scenes" in board
     assert board.count("VOC 2012, COCO 2014") == len(leaderboard())
+
+
+def test_a_report_is_whole_and_loads_nothing_from_elsewhere(store: Store, tmp_path: Path) -> None:
+    add_sweep(store)
+    out = Site(store, images=16).write(tmp_path / "report").parent
+    pages = sorted(out.glob("*.html"))
+    assert {p.name for p in pages} == {
+        "index.html", "compare.html", "papers.html", "sweep.sweep-0.html",
+        *(f"{kind}.run-{k}.html" for kind in ("run", "images", "prototypes") for k in (0, 1)),
+    }  # fmt: skip
+    for page in pages:
+        for name in Document(page.read_text()).files():
+            assert not re.match(r"[a-z]+:|//", name)
+            assert (out / name).is_file(), (page.name, name)
+    for file in [*out.glob("*.html"), *out.glob("*.js"), *out.glob("*.css")]:
+        if file.name != "plotly.min.js":
+            assert not re.search(r"https?://", file.read_text()), file.name
+    assert not (out / "live.js").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "store"]

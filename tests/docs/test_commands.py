@@ -6,13 +6,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from method_folders import method_folder
 from written_pages import (
     DOCS,
     PAGES,
@@ -20,8 +19,8 @@ from written_pages import (
     blocks,
     commands,
     demo_commands,
+    files_of_method_folder,
     lines,
-    method_folder,
     name_of,
     quoted_commands,
 )
@@ -196,8 +195,18 @@ def experiments_of(command: Command) -> Iterator[Experiment]:
         yield from (resolve.experiment(options, store, seed) for seed in options.seeds)
 
 
-@pytest.mark.parametrize(("page", "command"), [row for row in COMMANDS if row not in OF_FOLDER])
-def test_a_command_is_parsed(page: str, command: str) -> None:
+def on_first_pages(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return each command once, with the first page that has it."""
+    pages: dict[str, str] = {}
+    for page, command in rows:
+        pages.setdefault(command, page)
+    return [(page, command) for command, page in pages.items()]
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), on_first_pages(row for row in COMMANDS if not EXPERIMENTS.match(row[1]))
+)
+def test_a_command_without_an_experiment_is_parsed(page: str, command: str) -> None:
     options = parsed(command)
     if isinstance(options, ImportOptions):
         assert options.kind in imports.KINDS
@@ -222,11 +231,13 @@ def test_a_command_of_ray_is_parsed(page: str, command: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "command"),
-    [
-        *(row for row in COMMANDS if EXPERIMENTS.match(row[1]) and row not in OF_FOLDER),
-        *QUOTED,
-        *FILE_COMMANDS,
-    ],
+    on_first_pages(
+        [
+            *(row for row in COMMANDS if EXPERIMENTS.match(row[1]) and row not in OF_FOLDER),
+            *QUOTED,
+            *FILE_COMMANDS,
+        ]
+    ),
 )
 def test_a_command_is_planned(page: str, command: str) -> None:
     """Each experiment of a command has all options of the command, and fits its data set."""
@@ -246,24 +257,14 @@ def test_a_command_is_planned(page: str, command: str) -> None:
     resolve.check_used(options, [p.experiment for p in planned])
 
 
-FOLDER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_commands import Store, Described, experiments_of, parsed, plan
-(experiment,) = experiments_of(parsed("wsss run squared.yaml"))
-assert plan(experiment, Described(Store("none"), gpu=False)).stages
-print(experiment.data, experiment.method)
-"""
-
-
 def test_a_command_in_a_folder_with_a_method_is_planned(tmp_path: Path) -> None:
     assert [command for _, command in OF_FOLDER] == ["wsss run squared.yaml"] * 2
-    for name, text in method_folder().items():
+    for name, text in files_of_method_folder().items():
         (tmp_path / name).write_text(text)
-    words = [sys.executable, "-c", FOLDER, str(Path(__file__).parent)]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "voc squared\n"), done.stderr
+    with method_folder(tmp_path, "squared"):
+        (experiment,) = experiments_of(parsed("wsss run squared.yaml"))
+        assert plan(experiment, Described(Store("none"), gpu=False)).stages
+        assert (experiment.data, experiment.method) == ("voc", "squared")
 
 
 def test_a_wrong_command_is_not_planned() -> None:

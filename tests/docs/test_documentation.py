@@ -4,6 +4,7 @@ internet."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import sys
 import types
@@ -25,6 +26,7 @@ LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "vide
 """Elements that make a browser load something, and the attribute with the address."""
 
 
+@functools.cache
 def fields() -> set[str]:
     """Return the names of all options of experiments."""
     return {
@@ -36,6 +38,7 @@ def fields() -> set[str]:
     }
 
 
+@functools.cache
 def options_of_commands() -> set[str]:
     """Return the options of all commands."""
     names = {

@@ -56,7 +56,7 @@ def quoted_commands(page: Path) -> list[str]:
     return [text for text in quoted if not re.search(r"\b[A-Z]{2,}\b", text)]
 
 
-def method_folder() -> dict[str, str]:
+def files_of_method_folder() -> dict[str, str]:
     """Return the files of the folder with a method that docs/clusters.md shows, by name."""
     languages = {"pyproject.toml": "toml", "squared.py": "python", "squared.yaml": "yaml"}
     page = ROOT / "docs" / "clusters.md"

@@ -130,6 +130,7 @@ STOPPED = {"titles": ["maps"], "step": 1, "text": "", "done": 1, "total": 2}
 SPEED = {"name": "a", "started": RUN.started, "machine": "2 cores", "rows": []}
 STAGE_MANIFEST = {"seconds": 2.0, "written": "2026-01-01T00:00:00+0100"}
 KEY = "k" * 64
+SEALED = b'{"seal": 1}'
 REPORTED = {
     "runs/a/run.json": RUN_ROW,
     "runs/b/progress.json": {**STOPPED, "record": RUN_ROW},
@@ -172,22 +173,21 @@ def test_an_undamaged_store_reports_no_damage(given_folder: Path) -> None:
 
 @pytest.mark.parametrize("name", REPORTED)
 @fuzz(10)
-@given(odd | st.just(b'{"seal": 1}'))
+@given(odd | st.just(SEALED))
 @example(FOLDER)
 @example(PIPE)
-def test_a_damaged_file_is_named_and_other_pages_are_made(
-    given_folder: Path, name: str, content: bytes | str
-) -> None:
+def test_a_damaged_file_is_named(given_folder: Path, name: str, content: bytes | str) -> None:
     store = fill_store(given_folder / "damaged")
     put(store.storage.local_folder / name, content)
     _, broken = split_overview(store)
     assert f">{'b' if KEY in name or '/b/' in name else name.split('/')[1]}</strong>: " in broken
     assert broken.count("<li>") == 1
-    pages(store)
+    if content in (FOLDER, PIPE, SEALED):  # the next test makes the pages of other contents
+        pages(store)
 
 
 @pytest.mark.parametrize("name", [*REPORTED, *UNREPORTED])
-@fuzz(6)
+@fuzz(8)
 @given(data=st.data())
 def test_the_overview_is_always_made(given_folder: Path, name: str, data: st.DataObject) -> None:
     store = fill_store(given_folder / "any")

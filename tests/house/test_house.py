@@ -40,12 +40,13 @@ def test_folders_of_tests_are_small():
     assert {name: names for name, names in files.items() if len(names) > MAX_FILES} == {}
 
 
-def asks_where_files_lie(code):
-    """Return the parts of a file's code that look at an address or at one kind of storage."""
+def asks_where_files_lie(parts):
+    """Return those parts of a syntax tree, as code, that look at an address or at one kind of
+    storage."""
     kinds = ("LocalStorage", "ObjectStorage", "LocalFolder", "ObjectFolder", "is_address")
     return [
         ast.unparse(node)
-        for node in ast.walk(ast.parse(code))
+        for node in parts
         if (isinstance(node, ast.Constant) and node.value in ("s3://", "s3", "s3:"))
         or (
             isinstance(node, ast.Name | ast.alias)
@@ -75,7 +76,7 @@ def asks_where_files_lie(code):
     ],
 )
 def test_questions_where_files_lie_are_recognised(code, expected):
-    assert len(asks_where_files_lie(code)) == expected
+    assert len(asks_where_files_lie(ast.walk(ast.parse(code)))) == expected
 
 
 def test_only_the_storage_asks_where_files_lie():
@@ -83,7 +84,7 @@ def test_only_the_storage_asks_where_files_lie():
         f"{relative(path)}: {text}"
         for path in FILES
         if not relative(path).startswith("platform/storage/")
-        for text in asks_where_files_lie(path.read_text())
+        for text in asks_where_files_lie(nodes(path))
     ]
     assert asked == []
 
@@ -175,6 +176,18 @@ def test_help_imports_no_heavy_library(arguments):
     ).stdout
     assert "usage: wsss" in out
     assert out.endswith("heavy []\n")
+
+
+def test_timm_is_imported_only_when_one_of_its_networks_is_built():
+    at_once = [
+        f"{relative(path)}:{node.lineno}"
+        for path in FILES
+        for node in nodes(path)[0].body
+        if (isinstance(node, ast.Import) and node.names[0].name.split(".")[0] == "timm")
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "timm")
+        if not getattr(node, "level", 0)
+    ]
+    assert at_once == []
 
 
 MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/\w")

@@ -111,12 +111,12 @@ class TestContract:
             made = [build_experiment(name, preset=preset, changes=c) for c in cls.ablation.values()]
             assert len(set(map(repr, made))) == len(made)
 
-    @pytest.mark.parametrize("labels", LABELS)
-    @pytest.mark.parametrize("valid", [1, 32 * 32])
-    @pytest.mark.parametrize("progress", [0.0, 1.0])
-    def test_losses_and_gradients_are_finite(
-        self, method, network, batch_of, labels, valid, progress
-    ):
+    @pytest.mark.parametrize("number", range(2 * len(LABELS)))
+    def test_losses_and_gradients_are_finite(self, method, network, batch_of, number):
+        """Each set of labels has one valid pixel or all, at the start or the end of a training."""
+        labels = [*LABELS][number // 2]
+        valid = (1, 32 * 32)[number % 2]
+        progress = float((number + number // 2) % 2)
         network.train()
         method.on_epoch_start(network, 0)
         terms = method.losses(network, batch_of(LABELS[labels], valid=valid), progress)
@@ -216,19 +216,19 @@ class TestContract:
             made.network.train()
             return made
 
-        batches = [batch_of(LABELS["some"], seed) for seed in range(4)]
+        batches = [batch_of(LABELS["some"], seed) for seed in range(3)]
         one = trainer()
-        first = [one.update(batch) for batch in batches[:2]]
+        first = [one.update(batches[0])]
         checkpoint = io.BytesIO()
         torch.save(one.state(), checkpoint)
-        expected = [one.update(batch) for batch in batches[2:]]
+        expected = [one.update(batch) for batch in batches[1:]]
         assert first[0]["loss"] != expected[0]["loss"]
         other = trainer()
         torch.manual_seed(99)
         checkpoint.seek(0)
         other.load(torch.load(checkpoint, weights_only=True))
-        assert [other.update(batch) for batch in batches[2:]] == expected
-        assert other.step == one.step == 4
+        assert [other.update(batch) for batch in batches[1:]] == expected
+        assert other.step == one.step == 3
         for key, value in one.network.state_dict().items():
             assert torch.equal(value, other.network.state_dict()[key])
 

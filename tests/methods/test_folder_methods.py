@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
+from method_folders import method_folder
 from wsss.platform.errors import InputError
 from wsss.platform.method import Method, build_experiment, find_method, methods, registry
 
@@ -35,24 +37,15 @@ Enter = Callable[..., None]
 @pytest.fixture
 def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Enter]:
     """Yield a function that writes the files of a folder and enters it, as a new process would."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as folders:
 
-    def forget() -> None:
-        sys.modules.pop("my_squared", None)
-        registry._declared.cache_clear()
-        registry._installed.cache_clear()
+        def enter(project: str = PROJECT, code: str = CODE) -> None:
+            Path("pyproject.toml").write_text(project)
+            Path("my_squared.py").write_text(code)
+            folders.enter_context(method_folder(tmp_path, "my_squared"))
 
-    def enter(project: str = PROJECT, code: str = CODE) -> None:
-        Path("pyproject.toml").write_text(project)
-        Path("my_squared.py").write_text(code)
-        monkeypatch.setattr(registry, "_registered", {})
-        monkeypatch.setattr(registry, "_folder_is_read", False)
-        forget()
-
-    yield enter
-    forget()
+        yield enter
 
 
 def test_a_folder_declares_a_method(enter: Enter) -> None:

@@ -44,7 +44,7 @@ def slow_normalize(maps, eps=1e-5):
 def slow_bilinear(plane, height, width):
     """Resize a plane by loops: half-pixel centres, edges repeated (align_corners=False)."""
     rows, columns = plane.shape
-    out = torch.zeros(height, width, dtype=torch.float64)
+    plane, out = plane.tolist(), [[0.0] * width for _ in range(height)]
 
     def corners(k, n, m):
         center = min(max((k + 0.5) * m / n - 0.5, 0.0), m - 1)
@@ -55,10 +55,10 @@ def slow_bilinear(plane, height, width):
         y0, y1, dy = corners(y, height, rows)
         for x in range(width):
             x0, x1, dx = corners(x, width, columns)
-            top = plane[y0, x0] * (1 - dx) + plane[y0, x1] * dx
-            bottom = plane[y1, x0] * (1 - dx) + plane[y1, x1] * dx
-            out[y, x] = top * (1 - dy) + bottom * dy
-    return out
+            top = plane[y0][x0] * (1 - dx) + plane[y0][x1] * dx
+            bottom = plane[y1][x0] * (1 - dx) + plane[y1][x1] * dx
+            out[y][x] = top * (1 - dy) + bottom * dy
+    return torch.tensor(out, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

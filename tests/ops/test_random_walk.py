@@ -39,12 +39,12 @@ def between(a, b):
 def dense(maps, boundary, radius, beta, steps):
     """Return the slow result: maps times the power of the whole matrix with normalised columns."""
     height, width = boundary.shape
-    points = [(y, x) for y in range(height) for x in range(width)]
+    points, at = [(y, x) for y in range(height) for x in range(width)], boundary.tolist()
     matrix = torch.eye(len(points), dtype=torch.float64)
     for i, a in enumerate(points):
         for j, b in enumerate(points):
             if i != j and math.dist(a, b) < radius:
-                strongest = max(boundary[p].item() for p in between(a, b))
+                strongest = max(at[y][x] for y, x in between(a, b))
                 matrix[i, j] = (1 - strongest) ** beta
     power = torch.linalg.matrix_power(matrix / matrix.sum(0), steps)
     out = (maps * (1 - boundary)).double().flatten(1) @ power
@@ -134,19 +134,20 @@ def slow_losses(boundary, labels, radius, inside=False):
     """
     sums = {"background": [], "foreground": [], "other": []}
     height, width = labels.shape
-    points = [(y, x) for y in range(height) for x in range(width)]
+    points, at = [(y, x) for y in range(height) for x in range(width)], boundary.tolist()
+    label = {(y, x): labels[y, x].item() for y, x in points}
     for i, a in enumerate(points):
+        neighbours = {(a[0] + dy, a[1] + dx) for dy, dx in neighbour_offsets(radius)}
+        if inside and not neighbours <= label.keys():
+            continue
         for b in points[i + 1 :]:
-            if math.dist(a, b) >= radius or 255 in (labels[a].item(), labels[b].item()):
+            if math.dist(a, b) >= radius or 255 in (label[a], label[b]):
                 continue
-            neighbours = [(a[0] + dy, a[1] + dx) for dy, dx in neighbour_offsets(radius)]
-            if inside and not set(neighbours) <= set(points):
-                continue
-            affinity = 1 - max(boundary[p].item() for p in between(a, b))
-            if labels[a] != labels[b]:
+            affinity = 1 - max(at[y][x] for y, x in between(a, b))
+            if label[a] != label[b]:
                 sums["other"].append(-math.log(1 + 1e-5 - affinity))
             else:
-                kind = "foreground" if labels[a] else "background"
+                kind = "foreground" if label[a] else "background"
                 sums[kind].append(-math.log(affinity + 1e-5))
     mean = {k: sum(v) / len(v) if v else 0.0 for k, v in sums.items()}
     return {

@@ -13,6 +13,7 @@ import pytest
 from comparisons import SHARED, Difference, compare, table
 from in_process import stages_in_process
 from jobs import Data, drawn_scenes, five_photographs
+from narrow_networks import narrow_vgg19
 
 WHOLE = {
     "class maps at stride 4": 1e-3,
@@ -23,7 +24,7 @@ WHOLE = {
     "pseudo labels, share of pixels": 2e-3,
     "seeds in training, share of positions": 0.01,
     "consistency loss, relative": 1e-4,
-    "suppressed features, relative": 1e-4,
+    "suppressed features, relative": 3e-4,
     "reconstructed image": 1e-3,
     "reconstruction loss, relative": 1e-4,
     "modulation loss, relative": 1e-3,
@@ -59,14 +60,14 @@ def in_process() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    with stages_in_process():
+    with stages_in_process(), narrow_vgg19():
         return drawn_scenes(tmp_path_factory.mktemp("scenes"), 2)
 
 
 @pytest.fixture(scope="module")
 def clustered_scenes(tmp_path_factory: pytest.TempPathFactory) -> Data:
     """Return enough images for the clusters of LPCAM."""
-    with stages_in_process():
+    with stages_in_process(), narrow_vgg19():
         return drawn_scenes(tmp_path_factory.mktemp("clustered"), 5)
 
 
@@ -93,7 +94,8 @@ def check(rows: list[Difference]) -> None:
 def test_release_is_near_the_formulas_on_drawn_images(
     method: str, scenes: Data, clustered_scenes: Data
 ) -> None:
-    check(compare(clustered_scenes if method == "lpcam" else scenes, method))
+    with narrow_vgg19():
+        check(compare(clustered_scenes if method == "lpcam" else scenes, method))
 
 
 @pytest.mark.shared

@@ -13,6 +13,8 @@ SMALL: dict[str, Any] = {
 }
 SMALL_WORDS = (*(f"--set={name}={value}" for name, value in SMALL.items()), "--quiet")
 """The fields `SMALL` as words of a command."""
+VAL_ALONE = "--set=scoring.splits=('val',)"
+"""The word of a command that scores the validation images alone, which are few."""
 FEW = {"refine.training.epochs": 1, "segment.training.epochs": 1}
 CHAIN = {"refine.kind": "irn", "segment.network": "deeplabv2", **FEW}
 BEGAN = "2026-01-01T00:00:00+0000"

@@ -151,13 +151,28 @@ def test_a_server_that_is_not_ray_is_refused_in_one_sentence(
     assert lines[0].startswith(f"wsss: what listens at RAY_ADDRESS '{stranger}' does not answer")
 
 
+TOO_SMALL = 6_000_000 << 10  # bytes
+
+
+def test_too_little_address_space_is_refused_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(session.resource, "getrlimit", lambda _: (TOO_SMALL, TOO_SMALL))
+    assert main([*DATA, str(tmp_path / "store")]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("wsss: this process may map 6.1 GB of memory")
+    assert line.endswith("raise the limit: ulimit -v unlimited")
+
+
+@pytest.mark.faults
 def test_too_little_address_space_is_reported_in_one_sentence(tmp_path: Path) -> None:
-    limit = 6_000_000 << 10
     process = subprocess.run(
         [sys.executable, "-m", "wsss.platform.cli", *DATA, str(tmp_path / "store")],
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (TOO_SMALL, TOO_SMALL)),
     )
     assert process.returncode == 2
     assert "ulimit -v unlimited" in process.stderr

@@ -38,7 +38,7 @@ class Sizes:
         batch, side, steps: images of a training step, their side, steps of one repeat.
         repeats: times that each measurement is repeated, of which the median counts.
         features, channels, clusters: features to cluster, their width, number of centres.
-        rate_size: see `Bench.rate_size`.
+        rate_size, copy_bytes: see `Bench`.
         compiled: whether compiled networks are measured too.
     """
 
@@ -55,6 +55,7 @@ class Sizes:
     channels: int
     clusters: int
     rate_size: tuple[int, int]
+    copy_bytes: int
     compiled: bool
 
 
@@ -72,6 +73,7 @@ FULL = Sizes(
     channels=2048,
     clusters=12,
     rate_size=(64, 64),
+    copy_bytes=1 << 28,
     compiled=True,
 )
 SMALL = Sizes(
@@ -88,6 +90,7 @@ SMALL = Sizes(
     channels=16,
     clusters=3,
     rate_size=(1, 8),
+    copy_bytes=1 << 20,
     compiled=False,
 )
 
@@ -105,6 +108,10 @@ class DeviceBench(Bench):
     @property
     def rate_size(self) -> tuple[int, int]:
         return self.sizes.rate_size
+
+    @property
+    def copy_bytes(self) -> int:
+        return self.sizes.copy_bytes
 
     @cached_property
     def files(self) -> list[Path]:

@@ -51,6 +51,11 @@ class Bench:
         return 8, 64
 
     @property
+    def copy_bytes(self) -> int:
+        """Bytes of the copy that measures the limit."""
+        return 1 << 28
+
+    @property
     def actors(self) -> int:
         cluster.connect()
         return cluster.gpus() or cluster.cores()
@@ -101,7 +106,7 @@ class Bench:
     @cached_property
     def bandwidth(self) -> float:
         """Bytes a second that a copy reads and writes."""
-        source = torch.zeros(1 << 28, dtype=torch.uint8, device=self.device)
+        source = torch.zeros(self.copy_bytes, dtype=torch.uint8, device=self.device)
         target = torch.empty_like(source)
         return 2 * len(source) / self.clock(lambda: target.copy_(source), 5)
 

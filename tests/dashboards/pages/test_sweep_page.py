@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import re
 from pathlib import Path
@@ -34,9 +35,8 @@ TUNE_SPACES = Path(__file__).parents[3] / "tune_spaces"
 def test_the_page_of_every_search_space_lists_its_trials(store: Store, path: Path) -> None:
     """The kind of the values does not matter, nor do trials that failed. With more than twelve
     values an option is drawn as continuous."""
-    name = "lpcam" if path.stem == "common" else path.stem.replace("_", "-")
     lengths = {}
-    for title, space in spaces.spaces_of_method(name).items():
+    for title, space in importlib.import_module(f"wsss.tune_spaces.{path.stem}").SPACES.items():
         domains = spaces.space_from(space)
         points = draw_points(domains, 16, seed=0)
         trials = [

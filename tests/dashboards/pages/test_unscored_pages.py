@@ -24,10 +24,10 @@ CAM, LPCAM, CRF = (ResultId.parse(text) for text in ("cam", "lpcam", "lpcam/crf"
 Bare = tuple[Store, RunRecord]
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Bare:
-    """Return a store with the run of a drawn store as if no image had a mask."""
-    store, (run,) = drawn_store(tmp_path / "store", train=4, val=6)
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Bare:
+    """Return a store with a run as if no image had a mask; the tests only read it."""
+    store, (run,) = drawn_store(tmp_path_factory.mktemp("bare") / "store", train=4, val=6)
     changed = dataclasses.replace(
         run,
         scores={id: {} for id in run.scores},

@@ -17,14 +17,14 @@ def counted(members: list[Case]) -> Counts:
     return sum_of_checks(check_of(members), CLASSES).counts
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(cases())
 def test_counts_are_those_of_the_slow_oracle(members: list[Case]) -> None:
     counts = counted(members)
     assert {name: getattr(counts, name) for name in oracle(members)} == oracle(members)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_and_grouping_of_sums_do_not_matter(
     members: list[Case], drawn: random.Random
@@ -40,7 +40,7 @@ def test_the_order_and_grouping_of_sums_do_not_matter(
     assert whole + ShardCheck.none(CLASSES) == whole == ShardCheck.none(CLASSES) + whole
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_check_of_a_data_set_does_not_depend_on_the_order_of_shards(
     members: list[Case], drawn: random.Random

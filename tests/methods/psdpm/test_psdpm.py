@@ -210,10 +210,10 @@ def slow_released(fpem, maps, stages, images, inside):
         for b in range(len(maps)):
             count = height * width
             affinity = torch.zeros(count, count, dtype=torch.float64)
+            units = [column / column.norm() for column in embedded[b].T]
             for i, j in itertools.product(range(count), range(count)):
-                one, other = embedded[b, :, i], embedded[b, :, j]
                 if known[b, 0, i] and known[b, 0, j]:
-                    cosine = one @ other / (one.norm() * other.norm())
+                    cosine = units[i] @ units[j]
                     affinity[i, j] = cosine.clamp(min=0) / known[b, 0].sum()
             result[b] = values[b] @ affinity @ affinity + values[b]
         result = result.reshape(*maps.shape[:2], height, width)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from narrow_networks import narrow_vgg19
 from wsss.methods.ssc import SSC, Reconstruction, SSCConfig
 from wsss.methods.ssc.reconstruction import LayerNorm, published_stages
 from wsss.platform.errors import InputError
@@ -31,8 +32,8 @@ def test_the_decoder_has_as_many_parameters_as_the_paper_says():
 @pytest.mark.parametrize("stride", [2, 4, 8, 16, 32, 64])
 def test_the_picture_is_larger_by_the_stride(stride):
     with torch.no_grad():
-        picture = Reconstruction(3, stride)(torch.randn(1, 3, 4, 5))
-    assert picture.shape == (1, 3, 4 * stride, 5 * stride)
+        picture = Reconstruction(3, stride)(torch.randn(1, 3, 2, 3))
+    assert picture.shape == (1, 3, 2 * stride, 3 * stride)
 
 
 def test_layer_norm_follows_that_of_munit():
@@ -63,14 +64,16 @@ def test_the_check_of_files_leaves_a_method_small(vgg19):
 
 @pytest.fixture(scope="module")
 def vgg19(tmp_path_factory):
-    """Return the layers of VGG-19 with random weights, and the file of these weights."""
+    """Yield the layers of a VGG-19 with a quarter of its channels and random weights, and the file
+    of these weights."""
     from torchvision.models import vgg
 
-    torch.manual_seed(0)
-    layers = vgg.make_layers(vgg.cfgs["E"])
-    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
-    torch.save({f"features.{k}": v for k, v in layers.state_dict().items()}, path)
-    return layers.eval(), str(path)
+    with narrow_vgg19():
+        torch.manual_seed(0)
+        layers = vgg.make_layers(vgg.cfgs["E"])
+        path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
+        torch.save({f"features.{k}": v for k, v in layers.state_dict().items()}, path)
+        yield layers.eval(), str(path)
 
 
 def test_another_backbone_compares_images_and_is_not_trained(tmp_path, batch_of):

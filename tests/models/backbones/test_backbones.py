@@ -192,6 +192,7 @@ def test_a_block_of_wide_resnet_follows_its_formula():
     torch.testing.assert_close(block(x), expected)
 
 
+@pytest.mark.usefixtures("narrow_swin")
 @pytest.mark.parametrize("size", [(64, 64), (33, 71)])
 def test_a_swin_gives_the_outputs_of_torchvisions(size):
     torch.manual_seed(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import sys
@@ -11,26 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from torchvision.models.resnet import ResNet
+from narrow_networks import narrow_resnets
 from wsss.platform.errors import InputError
 from wsss.platform.models import weights
 from wsss.platform.models.backbones import build
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper beside this file, in any import mode
-
-
-@contextlib.contextmanager
-def narrow_resnets():
-    """Let the last three stages of networks that are made here have an eighth of their channels."""
-    make = ResNet._make_layer
-
-    def make_narrow(self, block, planes, *arguments, **options):
-        planes = planes if planes == 64 else planes // 8
-        return make(self, block, planes, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ResNet, "_make_layer", make_narrow)
-        yield
 
 
 @functools.cache
@@ -45,13 +30,6 @@ def _state():
     torch.manual_seed(1)
     with narrow_resnets():
         return torchvision.models.resnet18(weights=None).state_dict()
-
-
-@pytest.fixture
-def narrow():
-    """Make narrow ResNets in a test."""
-    with narrow_resnets():
-        yield
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_weights_of_another_architecture_are_refused(refused, saved):
     refused(saved(state), "does not fit resnet18")
 
 
-@pytest.mark.usefixtures("narrow")
+@pytest.mark.usefixtures("narrow_resnet")
 def test_weights_of_a_deeper_network_of_the_family_are_refused(refused, saved):
     with torch.device("meta"):
         shapes = torchvision.models.resnet34(weights=None).state_dict()

@@ -74,6 +74,7 @@ def microsoft(state):
     return out
 
 
+@pytest.mark.usefixtures("narrow_swin")
 def test_a_swin_of_its_authors_code_is_translated(tmp_path):
     torch.manual_seed(1)
     state = torchvision.models.swin_t(weights=None).state_dict()
@@ -84,6 +85,7 @@ def test_a_swin_of_its_authors_code_is_translated(tmp_path):
     assert all(torch.equal(v, state[k]) for k, v in backbone.state_dict().items())
 
 
+@pytest.mark.usefixtures("narrow_resnet")
 @pytest.mark.parametrize("prefix", ["", "module.", "0."])
 def test_a_resnet_in_a_sequential_is_read_by_position(tmp_path, prefix):
     torch.manual_seed(1)
@@ -97,18 +99,18 @@ def test_a_resnet_in_a_sequential_is_read_by_position(tmp_path, prefix):
     assert all(torch.equal(v, state[k]) for k, v in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["vgg16", "mobilenet_v2"])
-def test_features_without_their_prefix_are_read(tmp_path, name):
+def test_features_without_their_prefix_are_read(tmp_path):
     torch.manual_seed(1)
-    source = build(name)
+    source = build("mobilenet_v2")
     torch.save({"net": source.features.state_dict()}, tmp_path / "w.pth")
-    backbone = build(name)
-    note = weights.load(backbone, tmp_path / "w.pth", name)
+    backbone = build("mobilenet_v2")
+    note = weights.load(backbone, tmp_path / "w.pth", "mobilenet_v2")
     assert "read from 'net', names without 'features.' translated" in note
     expected = source.state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in backbone.state_dict().items())
 
 
+@pytest.mark.usefixtures("narrow_resnet")
 def test_a_resnet_of_another_depth_in_a_sequential_is_refused(tmp_path):
     whole = torchvision.models.resnet34(weights=None)
     torch.save(nn.Sequential(*list(whole.children())[:-2]).state_dict(), tmp_path / "w.pth")

@@ -17,7 +17,7 @@ from wsss.platform.method import registry
 ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", "docs/quick-start.md", "docs/python.md")
 NOTEBOOK = ROOT / "docs" / "examples" / "scenes.ipynb"
-FEWER = {"Scenes()": "Scenes(train=32, val=16)"}
+FEWER = {"Scenes()": "Scenes(train=16, val=8)"}
 
 
 def blocks(page: str) -> list[str]:

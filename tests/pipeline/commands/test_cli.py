@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import outputs
 from PIL import Image
-from small_jobs import SMALL_WORDS, TRAIN, VAL
+from small_jobs import SMALL_WORDS, TRAIN, VAL, VAL_ALONE
 from wsss.platform.models.backbones import Small
 from wsss.platform.ops.crf import parameters
 from wsss.platform.ray_runtime import cluster
@@ -35,32 +35,33 @@ def test_an_image_too_large_for_dense_crf_is_named(
     wsss: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parameters, "PIXEL_BYTES", 1 << 30)
-    code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--refine=crf", "--set=views.image_gib=4")
+    words = ("--refine=crf", "--set=views.image_gib=4", VAL_ALONE)
+    code, out, _ = wsss("run", "cam", *SMALL_WORDS, *words)
     assert code == 0
     line = (
-        r"cam DenseCRF of train: (\S+) is too large for DenseCRF within views.image_gib=4; it "
+        r"cam DenseCRF of val: (\S+) is too large for DenseCRF within views.image_gib=4; it "
         "keeps its unrefined labels"
     )
     named = re.findall(line, out)
-    assert len(named) == TRAIN
+    assert len(named) == VAL
     page = re.search(r"page: file://(\S+)", out)
     assert page
-    assert f"cam DenseCRF of train: {named[0]} was not refined" in Path(page[1]).read_text()
+    assert f"cam DenseCRF of val: {named[0]} was not refined" in Path(page[1]).read_text()
 
 
 def test_images_with_smaller_views_are_named(wsss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Small, "pixel_bytes", 1 << 19)  # 10,240 pixels a view; scenes have 9,216
-    code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--set=views.image_gib=5")
+    code, out, _ = wsss("run", "cam", *SMALL_WORDS, VAL_ALONE, "--set=views.image_gib=5")
     assert code == 0
     assert "views of" not in out
     monkeypatch.setattr(Small, "pixel_bytes", 1 << 20)
-    code, out, _ = wsss("run", "cam", *SMALL_WORDS, "--set=views.image_gib=6")
+    code, out, _ = wsss("run", "cam", *SMALL_WORDS, VAL_ALONE, "--set=views.image_gib=6")
     assert code == 0
-    text = f"cam maps of train: smaller views were computed of {TRAIN} images, to keep to "
-    assert f"{text}views.image_gib: scene_train_00000, " in out
+    text = f"cam maps of val: smaller views were computed of {VAL} images, to keep to "
+    assert f"{text}views.image_gib: scene_val_00000, " in out
     page = re.search(r"page: file://(\S+)", out)
     assert page
-    assert f"{text}views.image_gib: scene_train_00000, " in Path(page[1]).read_text()
+    assert f"{text}views.image_gib: scene_val_00000, " in Path(page[1]).read_text()
 
 
 def test_a_page_may_lie_anywhere(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from small_jobs import BEGAN, SMALL_WORDS, TRAIN, VAL
+from small_jobs import BEGAN, SMALL_WORDS, TRAIN, VAL, VAL_ALONE
 from wsss.platform.cli import run_commands
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
@@ -32,9 +32,8 @@ def test_compare_lists_methods_and_localizers_in_one_table(wsss: Any) -> None:
 
 
 def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
-    code, out, _ = wsss(
-        "compare", "cam", "lpcam", *SMALL_WORDS, "--set=lpcam.tau=0.2", "--refine=crf"
-    )
+    words = (*SMALL_WORDS, VAL_ALONE, "--set=lpcam.tau=0.2", "--refine=crf")
+    code, out, _ = wsss("compare", "cam", "lpcam", *words)
     assert code == 0
     rows = [line.split("  ")[0] for line in out[out.index("mIoU") :].splitlines()]
     for title in ("cam", "cam > crf", "lpcam", "lpcam > crf"):
@@ -44,8 +43,7 @@ def test_compare_lists_the_scores_of_refined_labels(wsss: Any) -> None:
 def test_compare_puts_refinements_side_by_side(wsss: Any) -> None:
     """The class maps have one row, and a refinement that is given twice, too."""
     refinements = ("--refine", "crf", "par", "--refine", "segments", "par")
-    split = "--set=scoring.splits=('val',)"
-    code, out, _ = wsss("compare", "cam", "lpcam", *SMALL_WORDS, split, *refinements)
+    code, out, _ = wsss("compare", "cam", "lpcam", *SMALL_WORDS, VAL_ALONE, *refinements)
     assert code == 0
     table = out[out.index("mIoU") :].splitlines()
     titles = [line.split(" on val")[0] for line in table if f" on val (n={VAL})" in line]
@@ -59,9 +57,10 @@ def test_compare_takes_finished_runs_and_writes_one_picture(
     wsss: Any, job: Any, tmp_path: Path
 ) -> None:
     """The table ends with the finished run, whose labels have a column in the picture, too."""
-    assert wsss("run", "lpcam", *SMALL_WORDS, "--refine=crf", "--name", "refined")[0] == 0
+    chosen = (*SMALL_WORDS, VAL_ALONE)
+    assert wsss("run", "lpcam", *chosen, "--refine=crf", "--name", "refined")[0] == 0
     file = tmp_path / "new" / "strip.png"
-    words = ("compare", "cam", "lpcam", "refined", *SMALL_WORDS)
+    words = ("compare", "cam", "lpcam", "refined", *chosen)
     code, out, _ = wsss(*words, "--picture", str(file))
     assert code == 0
     table = out[out.index("mIoU") :].splitlines()
@@ -114,7 +113,7 @@ def test_ablate_removes_components(wsss: Any, job: Any, monkeypatch: pytest.Monk
         assert f"{title} on val (n={VAL})" in out
     assert "± 0.0" in out
     planned.clear()
-    drawn = ("--backbone=small", "--set=training.split=train", "--set=scoring.splits=('val',)")
+    drawn = ("--backbone=small", "--set=training.split=train", VAL_ALONE)
     code, _, err = wsss("ablate", "sipe", *SMALL_WORDS, "--preset=paper", *drawn)
     assert code == 0, err
     cam, sipe, _ = planned

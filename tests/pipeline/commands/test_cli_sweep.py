@@ -145,13 +145,3 @@ def test_a_sweep_whose_driver_is_killed_resumes(
     resumed, whole = record.trials(), Journal(job.store, whole_one).trials()
     assert [t.id for t in resumed] == [f"{k:04d}" for k in range(14)]
     assert [(t.params, t.value) for t in resumed] == [(t.params, t.value) for t in whole]
-
-
-@pytest.mark.cluster
-def test_report_writes_the_page_of_a_sweep(
-    trials_in_process: None, wsss: Any, tmp_path: Path
-) -> None:
-    wsss(*THREE)
-    code, _, _ = wsss("report", str(tmp_path / "out"), "--sweep", "three", "--images", "4")
-    assert code == 0
-    assert (tmp_path / "out" / "index.html").is_file()

@@ -20,6 +20,7 @@ from wsss.platform.metrics import ConfusionMatrix
 from wsss.platform.ops.crf import CRFS
 from wsss.platform.pipeline import segment
 from wsss.platform.pipeline.execution import Execution
+from wsss.platform.pipeline.refiners import seeds
 from wsss.platform.pipeline.run_record import ended_run
 from wsss.platform.records.result_id import ResultId
 from wsss.platform.records.schema import FROM_FIXED_VALUE, FROM_OWN_BACKGROUND
@@ -121,12 +122,12 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
 @pytest.mark.parametrize("backend", ["pydensecrf", "torch"])
 def test_refined_labels_are_scored_like_predictions(job: Any, backend: str) -> None:
     changed = replace(job.experiment, method="cam", localizer="sipe")
-    changes = {"refine.kind": "crf", "refine.crf_backend": backend}
+    changes = {"refine.kind": "crf", "refine.crf_backend": backend, "scoring.splits": ("val",)}
     pipeline = Execution.of(job.store, replaced(changed, changes))
     pipeline.execute()
     scores = pipeline.read_scores()
     assert set(map(str, scores)) == {"cam", "sipe", "sipe/crf"}
-    assert scores[named("sipe/crf")]["train"].threshold_from == FROM_OWN_BACKGROUND
+    assert scores[named("sipe/crf")]["val"].threshold_from == FROM_OWN_BACKGROUND
     stage = pipeline.plan.labels[named("sipe/crf")]["val"]
     assert stage.config.get("backend") == ("torch" if backend == "torch" else None)
     labels = job.store.open("labels", stage.key)
@@ -186,17 +187,21 @@ def test_a_power_of_maps_and_threshold_keeps_the_cut(job: Any, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["crf", "irn"])
-def test_a_given_threshold_is_raised_to_the_power_as_a_chosen_one_is(job: Any, kind: str) -> None:
+def test_a_given_threshold_is_raised_to_the_power_as_a_chosen_one_is(
+    job: Any, kind: str, monkeypatch: Any
+) -> None:
+    cuts: list[Cut] = []
+    monkeypatch.setattr(seeds, "cut_maps", lambda *arguments: cuts.append(arguments[-1]) or {})
     fields = {"refine.kind": kind, "refine.power": 1.5}
     chosen = Execution.of(job.store, replaced(job.experiment, fields))
     best = job.pipeline.read_scores()[job.pipeline.plan.final]["train"].threshold
     given = Execution.of(job.store, replaced(job.experiment, {**fields, "refine.threshold": best}))
-    levels = []
     for pipeline in (chosen, given):
         step = next(s for s in pipeline.plan.steps if s.stage.config.get("crf"))
-        levels.append(pipeline.compute(step)[0].about["levels"])
-    assert levels[0] == levels[1]
-    assert levels[0][0] == pytest.approx(best**1.5 + (0.15 if kind == "irn" else 0))
+        step.compute(pipeline.runtime, LocalFolder(Path("none")))
+    assert cuts[0] == cuts[1]
+    assert cuts[0].power == 1.5
+    assert cuts[0].levels[0] == pytest.approx(best**1.5 + (0.15 if kind == "irn" else 0))
 
 
 def test_the_key_of_labels_has_the_level_at_which_class_maps_are_cut(job: Any) -> None:

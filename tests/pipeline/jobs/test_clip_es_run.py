@@ -87,12 +87,25 @@ def test_each_stage_counts_its_images(run: Run) -> None:
             assert about["images"] == SPLITS[stage.config["split"]]
 
 
-def slow_maps(run: Run, row: dict[str, Any], clip_file: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return initial and refined maps of an image in float64, from the stock blocks."""
+@dataclasses.dataclass
+class Slow:
+    """The network in float64, and the embeddings of its texts."""
+
+    network: Any
+    classes: tuple[str, ...]
+    embeddings: torch.Tensor
+
+
+def slow(run: Run, clip_file: Path) -> Slow:
     network: Any = checkpoint.build(checkpoint.read_checkpoint(clip_file), clip_file).double()
-    visual, method = network.visual, CLIPES(CLIPESConfig())
     classes = run.execution.plan.context.classes
-    embeddings = text_tower.text_embeddings(network, method.texts(classes))
+    texts = CLIPES(CLIPESConfig()).texts(classes)
+    return Slow(network, classes, text_tower.text_embeddings(network, texts))
+
+
+def slow_maps(of: Slow, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return initial and refined maps of an image in float64, from the stock blocks."""
+    visual, classes, embeddings = of.network.visual, of.classes, of.embeddings
     grid = [-(-length // 8) for length in (row["height"], row["width"])]
     image = resized(decode_image(row["image"], row["id"]), 8 * grid[0], 8 * grid[1])
     pixels = image_tower.normalized(torch.from_numpy(image.copy())[None]).double()
@@ -106,24 +119,27 @@ def slow_maps(run: Run, row: dict[str, Any], clip_file: Path) -> tuple[torch.Ten
     chosen = [*row["labels"], *range(len(classes), len(embeddings))]
     normed = normed.detach().requires_grad_()
     embedding = image_tower.image_embeddings(visual, tokens, normed)[0]
-    shares = (text_tower.scale(network) * embeddings[chosen] @ embedding).softmax(0)
+    shares = (text_tower.scale(of.network) * embeddings[chosen] @ embedding).softmax(0)
     maps = []
     for k in range(len(row["labels"])):
         gradient = torch.autograd.grad(shares[k], normed, retain_graph=True)[0][0]
         maps.append(F.relu(normed.detach()[0, 1:] @ gradient[1:].mean(0)))
     scaled = torch.stack(maps).reshape(-1, *grid) / torch.stack(maps).max()
-    return min_max(scaled), method.refine(torch.stack(attentions).mean(0).detach(), scaled)
+    attention = torch.stack(attentions).mean(0).detach()
+    return min_max(scaled), CLIPES(CLIPESConfig()).refine(attention, scaled)
 
 
 def test_maps_equal_the_formulas_in_float64(run: Run, clip_file: Path) -> None:
     planned = run.execution.plan
     (piece,) = planned.context.pieces("val")
+    rows, of = shards.read(piece, shards.INFERENCE_COLUMNS), slow(run, clip_file)
+    by_image = {row["id"]: slow_maps(of, row) for row in rows}
     for id, index in (("clip-es-gradcam", 0), ("clip-es", 1)):
         stage = planned.maps[named(id)]["val"]
         files = run.store.open(stage.name, stage.key).files(".parquet")
         stored = {maps.id: maps for maps in class_maps.read(file.local() for file in files)}
-        for row in shards.read(piece, shards.INFERENCE_COLUMNS):
-            maps, on_patches = stored[row["id"]], slow_maps(run, row, clip_file)[index]
+        for row in rows:
+            maps, on_patches = stored[row["id"]], by_image[row["id"]][index]
             assert maps.classes == tuple(n + 1 for n in row["labels"])
             expected = F.interpolate(on_patches[None], (13, 13), mode="bilinear")[0]
             planes = torch.from_numpy(maps.planes).double()

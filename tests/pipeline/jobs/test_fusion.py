@@ -23,7 +23,12 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.inference import class_maps as inference_class_maps
 from wsss.platform.stages.prototypes import clustering
 
-SMALL = {"training.epochs": 1, "training.batch_size": 8, "views.scales": (1.0,)}
+SMALL = {
+    "training.epochs": 1,
+    "training.batch_size": 8,
+    "views.scales": (1.0,),
+    "scoring.splits": ("val",),
+}
 
 
 named = ResultId.parse

@@ -27,10 +27,8 @@ from wsss.platform.records.result_id import ResultId
 from wsss.platform.stages.inference import class_maps as inference_class_maps
 from wsss.platform.stages.labels import scoring
 from wsss.platform.stages.prototypes import clustering
-from wsss.platform.stages.training import loader, metrics_log
-from wsss.platform.stages.training.trainer import Job, Trainer, run_epochs
+from wsss.platform.stages.training import loader
 from wsss.platform.storage.artifact_files import LocalFolder
-from wsss.platform.storage.local_storage import LocalStorage
 from wsss.platform.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -174,36 +172,6 @@ def test_a_flipped_byte_in_a_shard_is_refused(job: Any, tmp_path: Path) -> None:
         registry.open_dataset(store, "scenes")
 
 
-def test_resumed_training_has_the_same_losses(job: Any, tmp_path: Path) -> None:
-    e = job.experiment
-    work = Job(
-        learner=job.pipeline.plan.trained,
-        network=e.network,
-        training=replace(e.training, epochs=2),
-        classes=6,
-        slices=tuple(shards.slices(job.pipeline.plan.context.shards, "train")),
-        seed=1,
-        metrics=LocalStorage(tmp_path).location("metrics.jsonl"),
-    )
-    states: list[Any] = []
-
-    def keep(trainer: Trainer, metrics: dict[str, float]) -> None:
-        torch.save(trainer.state(), tmp_path / f"{trainer.epoch}.pt")
-        states.append(metrics)
-
-    def start() -> Trainer:
-        return Trainer(work, torch.device("cpu"), 0, 1)
-
-    log = work.metrics
-    run_epochs(start(), metrics_log.Log(log, 0), keep)
-    straight = progress_file.read_metrics(log)
-    resumed = start()
-    resumed.load(torch.load(tmp_path / "1.pt", weights_only=True))
-    run_epochs(resumed, metrics_log.Log(log, resumed.step), keep)
-    assert progress_file.read_metrics(log) == straight
-    assert states[1] == states[2]
-
-
 def test_a_localizer_of_another_method_reads_the_trained_network(job: Any) -> None:
     pipeline = Execution.of(job.store, replace(job.experiment, method="cam", localizer="sipe"))
     pipeline.execute()
@@ -239,6 +207,7 @@ def test_maps_with_a_background_plane_are_scored_by_their_best_plane(job: Any) -
 
 def test_methods_trained_together_share_one_network(job: Any) -> None:
     changes = {"training.epochs": 1, "training.batch_size": 8, "views.scales": (1.0,)}
+    changes["scoring.splits"] = ("val",)
     both = build_experiment("sipe+cpal", localizer="lpcam", preset="scenes", changes=changes)
     pipeline = Execution.of(job.store, both)
     pipeline.execute()

@@ -310,15 +310,15 @@ def test_trainings_that_do_worse_are_stopped(
 
     monkeypatch.setattr("wsss.platform.tuning.tuner.run_trial", trial)
     base = replaced(job.experiment, {"training.epochs": 4})
-    space = {"training.lr": [0.08, 0.01, 0.1]}
+    space = {"training.lr": [0.08, 0.1, 0.01]}
     sweep = Sweep(base=base, space=space, scheduler="asha", concurrent=1)
     assert sweep.rungs == [1, 2]
     with stages_in_process(), sweeps_in_process():
         whole = run(Catalog.of(job.store), sweep, "asha", "command", ProgressDisplay())
-    assert [t.status for t in whole.trials] == ["done", "stopped", "done"]
-    assert [t.rungs for t in whole.trials[:2]] == [((1, 0.08), (2, 0.16)), ((1, 0.01),)]
-    assert whole.trials[1].value == 0.01
-    assert whole.best == "0002"
+    assert [t.status for t in whole.trials] == ["done", "done", "stopped"]
+    assert [t.rungs for t in whole.trials[1:]] == [((1, 0.1), (2, 0.2)), ((1, 0.01),)]
+    assert whole.trials[2].value == 0.01
+    assert whole.best == "0001"
     record = interrupt(job, "asha", keep=1)
     resumed = run(Catalog.of(job.store), sweep, "asha", "command", ProgressDisplay(), resume=True)
     assert comparable(resumed.trials) == comparable(whole.trials)

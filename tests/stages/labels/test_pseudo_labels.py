@@ -162,6 +162,7 @@ def test_an_image_too_large_for_dense_crf_is_cut_and_named(write_shards, tmp_pat
     cut = Cut(levels=(0.7, 0.3), crf=crf, most_bytes=limit)
     about = pseudo_labels.make(folder.subfolder("out"), [piece], [file], cut, lambda *_: None)
     assert (about["unrefined"], about["too_large"]) == ([], [two])
+    assert about["levels"] == [0.7, 0.3]
     labels = label_maps.read(label_maps.file_of_slice(folder.subfolder("out"), piece).local())
     cut_only = dict(pseudo_labels.label_rows((piece, file), replace(cut, crf=None)))
     refined = dict(pseudo_labels.label_rows((piece, file), replace(cut, most_bytes=limit * 9)))
@@ -251,7 +252,7 @@ def test_masks_are_copied_and_a_missing_mask_is_named(write_shards, tmp_path):
 FIRST = {"number": np.array([0])}
 
 
-@pytest.fixture(params=["disk", "bucket"])
+@pytest.fixture
 def folder(request, tmp_path):
     """Return the folder in which a stage writes, on disk or in a bucket."""
     where = tmp_path if request.param == "disk" else request.getfixturevalue("bucket")
@@ -267,8 +268,13 @@ def boundaries_of(network, row):
 
 
 @pytest.mark.parametrize(
-    ("power", "background", "enlarging"),
-    [(1.0, False, "irn"), (4.0, False, "stretch"), (1.5, True, "stretch")],
+    ("power", "background", "enlarging", "folder"),
+    [
+        (1.0, False, "irn", "disk"),
+        (4.0, False, "stretch", "disk"),
+        (1.5, True, "stretch", "bucket"),
+    ],
+    indirect=["folder"],
 )
 def test_the_walk_equals_that_of_each_image_alone(
     write_shards, tmp_path, image_batching, folder, power, background, enlarging
@@ -333,8 +339,15 @@ def slow_logits(network, pixels, scales):
 
 
 @pytest.mark.parametrize("scales", [(), (1.0, 0.5, 1.5), (0.1,)])
-@pytest.mark.parametrize("known", [False, True])
-@pytest.mark.parametrize(("probabilities", "coarse"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize(
+    ("probabilities", "coarse", "known"),
+    [
+        (False, False, False),
+        (False, False, True),
+        (True, False, False),
+        (True, True, True),
+    ],
+)
 def test_predictions_equal_those_of_each_image_alone(
     write_shards, tmp_path, image_batching, probabilities, coarse, known, scales
 ):

@@ -209,7 +209,10 @@ def test_probabilities_are_cropped_and_mirrored_as_their_image(write_shards, tmp
 
 
 @pytest.mark.parametrize("kind", superpixels.KINDS)
-def test_superpixels_are_written_as_bytes_in_one_file_a_slice(write_shards, tmp_path, kind):
+def test_superpixels_are_written_as_bytes_in_one_file_a_slice(
+    write_shards, tmp_path, monkeypatch, kind
+):
+    monkeypatch.setattr(superpixels, "PUBLISHED_SIDE", 128)  # see `test_regions.py` for larger ones
     (piece,) = write_shards([3])
     images, regions = superpixels.slice_regions(piece, kind, LocalFolder(tmp_path))
     ids_by_image = label_maps.read(label_maps.file_of_slice(tmp_path, piece))

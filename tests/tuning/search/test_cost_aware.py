@@ -17,7 +17,7 @@ from wsss.platform.records.schema import StageRecord, Trial
 from wsss.platform.serialization import digest, from_json
 from wsss.platform.tuning.budget import Budget, parse_budget
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
-from wsss.platform.tuning.search import MarginalCosts, Need, make_searcher
+from wsss.platform.tuning.search import MarginalCosts, Need, cost_aware_points, make_searcher
 from wsss.platform.tuning.search.cost_aware_points import score, together
 from wsss.platform.tuning.search.encoding import Encoding
 from wsss.platform.tuning.search.gaussian_process import log_expected_improvement
@@ -177,6 +177,14 @@ def test_a_search_tries_every_point_of_a_small_space():
     assert Sweep(base=base, space=SPACE, kind="tpe", budget="1h", trials=30).count == 30
 
 
+@pytest.fixture
+def few_candidates(monkeypatch):
+    """Let a search compare fewer candidates for each point."""
+    monkeypatch.setattr(cost_aware_points, "NEAR", 8)
+    monkeypatch.setattr(cost_aware_points, "ANYWHERE", 32)
+
+
+@pytest.mark.usefixtures("few_candidates")
 def test_a_search_resumes_with_the_points_of_an_undisturbed_sweep():
     whole, _ = carried_out(12, 3, amount=200.0)
     for end in (2, 7, 9):
@@ -202,6 +210,7 @@ def ended(config):
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("few_candidates")
 @pytest.mark.parametrize("kind", ["random", "eipu"])
 def test_a_sweep_ends_when_its_budget_is_spent(kind):
     """The generation in which it is spent ends, no matter which of its trials ends first."""
