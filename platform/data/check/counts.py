@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,13 +75,6 @@ class Counts:
             labelled=zeros, shown=zeros, class_without_pixel=zeros, class_without_label=zeros
         )
 
-    def __add__(self, other: Counts) -> Counts:
-        names = [f.name for f in dataclasses.fields(self)]
-        sums: dict[str, Any] = {
-            name: _added(getattr(self, name), getattr(other, name)) for name in names
-        }
-        return Counts(**sums)
-
     @property
     def agreeing(self) -> int:
         """Images with a label and a mask that show the same classes."""
@@ -97,17 +91,28 @@ class Counts:
         return self.pixels[value] / total if total else 0.0
 
 
-def _added(one: object, other: object) -> object:
-    """Return the sum of two counts, tables of counts or beginnings of sorted ids."""
-    if isinstance(one, int) and isinstance(other, int):
-        return one + other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({**one, **other})}
-    assert isinstance(one, tuple)
-    assert isinstance(other, tuple)
-    if any(isinstance(member, str) for member in (*one, *other)):
-        return tuple(sorted([*one, *other])[:NAMED])
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+def sum_of_counts(counts: Sequence[Counts], classes: int) -> Counts:
+    """Return the sum of counts over images of a data set with a number of classes."""
+    if not counts:
+        return Counts.none(classes)
+    names = [field.name for field in dataclasses.fields(Counts)]
+    sums: dict[str, Any] = {name: _sum([getattr(c, name) for c in counts]) for name in names}
+    return Counts(**sums)
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    """Return the sum of numbers, tables or tuples of numbers, or beginnings of sorted ids."""
+    if isinstance(values[0], int):
+        return sum(values)
+    if isinstance(values[0], dict):
+        table: Counter[str] = Counter()
+        for value in values:
+            table.update(value)
+        return dict(sorted(table.items()))
+    members = [member for value in values for member in value]
+    if not members or isinstance(members[0], str):
+        return tuple(sorted(members)[:NAMED])
+    return tuple(np.sum(np.array(values, np.int64), 0).tolist())
 
 
 def counts_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .counts import Counts
+from .counts import Counts, sum_of_counts
 from .duplicates import Duplicates, find_duplicates
 from .shard_check import Examples, Mismatches, ShardCheck, sum_of_checks
 
@@ -83,7 +83,7 @@ def check_of_dataset(
     return DatasetCheck(
         classes=tuple(classes),
         splits={
-            split: sum((sums[s].counts for s in subsets if s in sums), Counts.none(number))
+            split: sum_of_counts([sums[s].counts for s in subsets if s in sums], number)
             for split, subsets in splits.items()
         },
         whole=whole.counts,

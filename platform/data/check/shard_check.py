@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..readers.image_files import UPRIGHT
-from .counts import Counts, counts_of
+from .counts import Counts, counts_of, sum_of_counts
 from .duplicates import HashedImage
 from .encoded_images import orientation_and_hash
 
@@ -36,6 +37,7 @@ class Example:
 
 
 Examples = tuple[tuple[Example, ...], ...]
+T = TypeVar("T", Example, str)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,34 +83,6 @@ class ShardCheck:
             mismatches=Mismatches(without_pixel=nothing, without_label=nothing),
         )
 
-    def __add__(self, other: ShardCheck) -> ShardCheck:
-        sizes = {
-            size: self.sizes.get(size, 0) + other.sizes.get(size, 0)
-            for size in sorted({**self.sizes, **other.sizes})
-        }
-        mine, others = self.mismatches, other.mismatches
-        return ShardCheck(
-            counts=self.counts + other.counts,
-            sizes=sizes,
-            largest=max(self.largest, other.largest),
-            examples=tuple(
-                tuple(sorted([*a, *b])[:EXAMPLES])
-                for a, b in zip(self.examples, other.examples, strict=True)
-            ),
-            mismatches=Mismatches(
-                without_pixel=_first_ids(mine.without_pixel, others.without_pixel),
-                without_label=_first_ids(mine.without_label, others.without_label),
-            ),
-            images=tuple(sorted([*self.images, *other.images], key=lambda i: (i.subset, i.id))),
-        )
-
-
-def _first_ids(
-    one: Sequence[Sequence[str]], other: Sequence[Sequence[str]]
-) -> tuple[tuple[str, ...], ...]:
-    pairs = zip(one, other, strict=True)
-    return tuple(tuple(sorted([*a, *b])[:EXAMPLES]) for a, b in pairs)
-
 
 def check_of_image(
     row: Mapping[str, Any],
@@ -152,9 +126,29 @@ def check_of_image(
 
 
 def sum_of_checks(checks: Sequence[ShardCheck], classes: int) -> ShardCheck:
-    """Return the sum of checks, added in pairs so that long lists of images are sorted seldom."""
-    left = list(checks) or [ShardCheck.none(classes)]
-    while len(left) > 1:
-        pairs = [left[k : k + 2] for k in range(0, len(left), 2)]
-        left = [pair[0] + pair[1] if len(pair) > 1 else pair[0] for pair in pairs]
-    return left[0]
+    """Return the sum of checks of a data set with a number of classes."""
+    sizes: Counter[str] = Counter()
+    for check in checks:
+        sizes.update(check.sizes)
+    images = [image for check in checks for image in check.images]
+    return ShardCheck(
+        counts=sum_of_counts([check.counts for check in checks], classes),
+        sizes=dict(sorted(sizes.items())),
+        largest=max((check.largest for check in checks), default=(0, "")),
+        examples=_first([check.examples for check in checks], classes),
+        mismatches=Mismatches(
+            without_pixel=_first([check.mismatches.without_pixel for check in checks], classes),
+            without_label=_first([check.mismatches.without_label for check in checks], classes),
+        ),
+        images=tuple(sorted(images, key=lambda image: (image.subset, image.id))),
+    )
+
+
+def _first(by_check: Sequence[Sequence[Sequence[T]]], classes: int) -> tuple[tuple[T, ...], ...]:
+    """Return the first members of each class in sorted order, from those of each check by class."""
+    members: list[list[T]] = [[] for _ in range(classes)]
+    for by_class in by_check:
+        for of_class, added in zip(members, by_class, strict=True):
+            if added:
+                of_class.extend(added)
+    return tuple(tuple(sorted(of_class)[:EXAMPLES]) for of_class in members)
