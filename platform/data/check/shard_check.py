@@ -73,16 +73,6 @@ class ShardCheck:
     mismatches: Mismatches
     images: tuple[HashedImage, ...] = ()
 
-    @classmethod
-    def none(cls, classes: int) -> ShardCheck:
-        """Return the check of no image of a data set with a number of classes."""
-        nothing: tuple[tuple[str, ...], ...] = ((),) * classes
-        return cls(
-            counts=Counts.none(classes),
-            examples=((),) * classes,
-            mismatches=Mismatches(without_pixel=nothing, without_label=nothing),
-        )
-
 
 def check_of_image(
     row: Mapping[str, Any],

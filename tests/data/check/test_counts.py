@@ -32,12 +32,12 @@ def test_the_order_and_grouping_of_sums_do_not_matter(
     checks = check_of(members)
     whole = sum_of_checks(checks, CLASSES)
     drawn.shuffle(checks)
-    left = list(checks) or [ShardCheck.none(CLASSES)]
+    left = list(checks) or [sum_of_checks([], CLASSES)]
     while len(left) > 1:
         k = drawn.randrange(len(left) - 1)
         left[k : k + 2] = [sum_of_checks(left[k : k + 2], CLASSES)]
     assert left[0] == whole
-    nothing = ShardCheck.none(CLASSES)
+    nothing = sum_of_checks([], CLASSES)
     assert sum_of_checks([whole, nothing], CLASSES) == whole
     assert sum_of_checks([nothing, whole], CLASSES) == whole
 

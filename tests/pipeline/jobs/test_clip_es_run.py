@@ -88,24 +88,24 @@ def test_each_stage_counts_its_images(run: Run) -> None:
 
 
 @dataclasses.dataclass
-class Slow:
-    """The network in float64, and the embeddings of its texts."""
+class SlowCLIP:
+    """A network in float64, and the embeddings of its texts."""
 
     network: Any
     classes: tuple[str, ...]
     embeddings: torch.Tensor
 
 
-def slow(run: Run, clip_file: Path) -> Slow:
+def slow_clip(run: Run, clip_file: Path) -> SlowCLIP:
     network: Any = checkpoint.build(checkpoint.read_checkpoint(clip_file), clip_file).double()
     classes = run.execution.plan.context.classes
     texts = CLIPES(CLIPESConfig()).texts(classes)
-    return Slow(network, classes, text_tower.text_embeddings(network, texts))
+    return SlowCLIP(network, classes, text_tower.text_embeddings(network, texts))
 
 
-def slow_maps(of: Slow, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def slow_maps(clip: SlowCLIP, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return initial and refined maps of an image in float64, from the stock blocks."""
-    visual, classes, embeddings = of.network.visual, of.classes, of.embeddings
+    visual, classes, embeddings = clip.network.visual, clip.classes, clip.embeddings
     grid = [-(-length // 8) for length in (row["height"], row["width"])]
     image = resized(decode_image(row["image"], row["id"]), 8 * grid[0], 8 * grid[1])
     pixels = image_tower.normalized(torch.from_numpy(image.copy())[None]).double()
@@ -119,7 +119,7 @@ def slow_maps(of: Slow, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor
     chosen = [*row["labels"], *range(len(classes), len(embeddings))]
     normed = normed.detach().requires_grad_()
     embedding = image_tower.image_embeddings(visual, tokens, normed)[0]
-    shares = (text_tower.scale(of.network) * embeddings[chosen] @ embedding).softmax(0)
+    shares = (text_tower.scale(clip.network) * embeddings[chosen] @ embedding).softmax(0)
     maps = []
     for k in range(len(row["labels"])):
         gradient = torch.autograd.grad(shares[k], normed, retain_graph=True)[0][0]
@@ -132,8 +132,8 @@ def slow_maps(of: Slow, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor
 def test_maps_equal_the_formulas_in_float64(run: Run, clip_file: Path) -> None:
     planned = run.execution.plan
     (piece,) = planned.context.pieces("val")
-    rows, of = shards.read(piece, shards.INFERENCE_COLUMNS), slow(run, clip_file)
-    by_image = {row["id"]: slow_maps(of, row) for row in rows}
+    rows, clip = shards.read(piece, shards.INFERENCE_COLUMNS), slow_clip(run, clip_file)
+    by_image = {row["id"]: slow_maps(clip, row) for row in rows}
     for id, index in (("clip-es-gradcam", 0), ("clip-es", 1)):
         stage = planned.maps[named(id)]["val"]
         files = run.store.open(stage.name, stage.key).files(".parquet")
