@@ -31,7 +31,7 @@ from .pages.run import run_page, size_figure
 from .pages.speed import speed_page
 from .pages.sweep import sweep_page
 
-SCRIPTS = ("style.css", "app.js", "planes.js", "images.js", "compare.js")
+SCRIPTS = ("style.css", "tables.js", "app.js", "planes.js", "images.js", "compare.js")
 FILES_OF_EVERY_SITE = ("index.html", "papers.html", "plotly.min.js", *SCRIPTS)
 """Files that every site has, whatever its store holds."""
 FOLDER_OF_PAGE = {"run": "runs", "images": "runs", "prototypes": "runs", "sweep": "sweeps"}

@@ -20,6 +20,7 @@ def method_folder(folder: Path, module: str) -> Iterator[None]:
     def forget() -> None:
         sys.modules.pop(module, None)
         registry._declared.cache_clear()
+        registry._entry_points.cache_clear()
         registry._installed.cache_clear()
 
     with pytest.MonkeyPatch.context() as patch:

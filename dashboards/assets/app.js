@@ -1,5 +1,5 @@
 "use strict";
-/* Common script of all pages: draws figures from embedded data; sorts, filters and saves tables. */
+/* Common script of all pages: loads data, draws and saves figures, shows example images. */
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -156,28 +156,35 @@ function textOf(text) {
   return new DOMParser().parseFromString(String(text ?? ""), "text/html").body.textContent;
 }
 
+/* Returns the layout of an axis by its name, such as x2. */
+function axisOf(figure, name) {
+  return figure.layout[`${name[0]}axis${name.slice(1)}`] ?? {};
+}
+
+/* Returns the rows of a figure's CSV file. Axes have their titles, which tell panels apart. */
 function figureRows(figure) {
   const title = figure.layout.title;
   const rows = [[textOf(title.text)], [textOf(title.subtitle && title.subtitle.text)]];
-  rows.push(["series", "x", "y", "value"]);
+  rows.push(["series", "x", "y", "value", "x axis", "y axis"]);
   figure.data.forEach((trace, k) => {
     const name = textOf(trace.name ?? `series ${k + 1}`);
-    const axis = figure.layout[`yaxis${(trace.yaxis ?? "y").slice(1)}`] ?? {};
-    const ticks = axis.ticktext;
-    const label = (y) => (ticks && Number.isInteger(y) ? textOf(ticks[y]) : y);
+    const [across, down] = [axisOf(figure, trace.xaxis ?? "x"), axisOf(figure, trace.yaxis ?? "y")];
+    const titled = [across, down.matches ? axisOf(figure, down.matches) : down];
+    const titles = titled.map((axis) => textOf(axis.title && axis.title.text));
+    const label = (axis, v) => (axis.ticktext && Number.isInteger(v) ? textOf(axis.ticktext[v]) : v);
     const [x, y] = [numbers(trace.x), numbers(trace.y)];
     if (trace.type === "heatmap") {
       const z = trace.z.bdata ? numbers(trace.z) : trace.z.flat();
-      const across = figure.layout.xaxis && figure.layout.xaxis.ticktext;
       z.forEach((v, i) => {
-        const column = x[i % x.length];
-        const row = y[Math.floor(i / x.length)];
-        rows.push([name, across ? textOf(across[column] ?? column) : column, label(row), v]);
+        const [column, row] = [x[i % x.length], y[Math.floor(i / x.length)]];
+        rows.push([name, label(across, column), label(down, row), v, ...titles]);
       });
     } else {
       const values = trace.marker && Array.isArray(trace.marker.color) ? trace.marker.color : [];
+      const absent = (i) => Array.isArray(trace.text) && trace.text[i] === "absent";
       x.forEach((v, i) => {
-        if (v !== null && y[i] !== null) rows.push([name, v, label(y[i]), values[i] ?? ""]);
+        if (v === null || y[i] === null) return;
+        rows.push([name, absent(i) ? "absent" : v, label(down, y[i]), values[i] ?? "", ...titles]);
       });
     }
   });
@@ -197,8 +204,10 @@ function saveButtons(box) {
   text.addEventListener("click", () => {
     save(fileName(name, "csv"), "text/csv", csv(figureRows(box.figure)));
   });
-  for (const button of [png, text]) button.ariaLabel = `${button.textContent} of ${name}`;
-  return element("div", { className: "save" }, png, text);
+  const { meta } = box.figure.layout;
+  const buttons = meta && meta.positions ? [png] : [png, text];  // positions on the page are no data
+  for (const button of buttons) button.ariaLabel = `${button.textContent} of ${name}`;
+  return element("div", { className: "save" }, ...buttons);
 }
 
 let plotly = null;
@@ -286,78 +295,6 @@ addEventListener("resize", () => {
     }
   }, 150);
 });
-
-/* ---- tables ---- */
-
-function order(a, b) {
-  const [x, y] = [Number(a), Number(b)];
-  if (a !== "" && b !== "" && !Number.isNaN(x) && !Number.isNaN(y)) return x - y;
-  return a.localeCompare(b);
-}
-
-/* Sorting and filter of each table, so that they survive when the page follows the store. */
-const arranged = new Map();
-
-function arrange(table, state) {
-  const heads = [...table.tHead.rows[0].cells];
-  const rows = [...table.tBodies[0].rows];
-  heads.forEach((head) => head.removeAttribute("aria-sort"));
-  if (state.column !== undefined && heads[state.column]) {
-    heads[state.column].setAttribute("aria-sort", state.up === 1 ? "ascending" : "descending");
-    const value = (row) => {
-      const cell = row.cells[state.column];
-      return cell ? (cell.dataset.v ?? cell.textContent) : "";
-    };
-    table.tBodies[0].append(...rows.sort((a, b) => state.up * order(value(a), value(b))));
-  }
-  const words = (state.filter ?? "").toLowerCase().split(/\s+/).filter(Boolean);
-  for (const row of rows) {
-    const text = words.length ? row.textContent.toLowerCase() : "";
-    row.hidden = !words.every((word) => text.includes(word));
-  }
-}
-
-function tableTools(box, table, key, state) {
-  const name = box.getAttribute("aria-label");
-  const button = element("button", { type: "button", textContent: "CSV", ariaLabel: `CSV of ${name}` });
-  button.addEventListener("click", () => {
-    const rows = [...table.tHead.rows, ...table.tBodies[0].rows].filter((row) => !row.hidden);
-    save(fileName(name, "csv"), "text/csv",
-      csv([[name], ...rows.map((row) => [...row.cells].map((cell) => cell.textContent))]));
-  });
-  const tools = element("div", { className: "save" }, button);
-  if (table.matches(".sortable") && table.tBodies[0].rows.length > 8) {
-    const filter = element("input", { type: "search", placeholder: "Filter", value: state.filter ?? "",
-      ariaLabel: `Filter: ${name}` });
-    filter.addEventListener("input", () => {
-      state.filter = filter.value;
-      arranged.set(key, state);
-      arrange(table, state);
-    });
-    tools.prepend(filter);
-  }
-  box.before(tools);
-}
-
-function tables(root) {
-  root.querySelectorAll(".scroll").forEach((box, number) => {
-    const table = box.querySelector("table");
-    const section = box.closest("section");
-    const key = `${section ? section.id : ""}:${number}`;
-    const state = arranged.get(key) ?? {};
-    tableTools(box, table, key, state);
-    if (!table.matches(".sortable")) return;
-    [...table.tHead.rows[0].cells].forEach((head, column) => {
-      head.querySelector("button").addEventListener("click", () => {
-        state.up = state.column === column && state.up === -1 ? 1 : -1;
-        state.column = column;
-        arranged.set(key, state);
-        arrange(table, state);
-      });
-    });
-    arrange(table, state);
-  });
-}
 
 /* ---- example images of runs ---- */
 

@@ -29,11 +29,10 @@ function chosen(side) {
 
 /* ---- classes ---- */
 
+/* Returns the IoU of each class of A or B; null where a result lacks the class. */
 function byClass(a, b) {
-  return a.classes.map((name, k) => {
-    const at = b.classes.indexOf(name);
-    return { name, a: a.iou[k], b: at < 0 ? null : b.iou[at] };
-  });
+  const iou = (result, name) => result.iou[result.classes.indexOf(name)] ?? null;
+  return [...new Set([...a.classes, ...b.classes])].map((name) => ({ name, a: iou(a, name), b: iou(b, name) }));
 }
 
 function escaped(text) {
@@ -69,10 +68,11 @@ function onSameData(a, b) {
 
 function differenceTable(rows, a, b) {
   const same = onSameData(a, b);
+  const alike = rows.length === a.classes.length && rows.length === b.classes.length;
   const caption = `IoU by class: ${b.title} on ${b.split} (B) against ${a.title} on ${a.split} (A)`;
   const cell = (value, text) => element("td", { className: "number", textContent: text, "data-v": value ?? -1 });
-  const line = (name, x, y) => {
-    const gain = x === null || y === null || !same ? null : y - x;
+  const line = (name, x, y, comparable) => {
+    const gain = x === null || y === null || !comparable ? null : y - x;
     return element("tr", {}, element("th", { scope: "row", textContent: name }), cell(x, percent(x)),
       cell(y, percent(y)), cell(gain ?? -9, gain === null ? "–" : points(gain)));
   };
@@ -80,11 +80,15 @@ function differenceTable(rows, a, b) {
     element("th", { scope: "col" }, element("button", { type: "button", textContent: text })));
   const table = element("table", { className: "sortable" }, element("caption", {}, element("span", { textContent: caption })),
     element("thead", {}, element("tr", {}, ...head)),
-    element("tbody", {}, line("mean", a.value, b.value), ...rows.map((r) => line(r.name, r.a, r.b))));
+    element("tbody", {}, line("mean", a.value, b.value, same && alike),
+      ...rows.map((r) => line(r.name, r.a, r.b, same))));
   const box = element("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: caption }, table);
   const container = document.getElementById("differences");
-  const unlike = "A and B were scored on unlike images or masks, so no points are gained or lost between them.";
-  container.replaceChildren(box, ...(same ? [] : [element("p", { className: "note", textContent: unlike })]));
+  const unlike = same ? "The means of A and B run over different classes"
+    : "A and B were scored on unlike images or masks";
+  const note = element("p", { className: "note",
+    textContent: `${unlike}, so no points are gained or lost between them.` });
+  container.replaceChildren(box, ...(same && alike ? [] : [note]));
   tables(container);
 }
 
@@ -122,7 +126,7 @@ async function images(a, b) {
     if (x && y && x.scores[i] && y.scores[j]) pairs.push({ id, position: k, a: x.scores[i][0], b: y.scores[j][0] });
   });
   pairs.sort((x, y) => y.b - y.a - (x.b - x.a));
-  showStatus(`${pairs.length} of ${both} images of ${a.split} have both scores; difference B − A of the mean IoU over the classes in an image`);
+  showStatus(`${pairs.length} of ${both} images of ${a.split} have both scores; difference B − A of the mean IoU over the classes in an image's target or prediction`);
   const gained = pairs.slice(0, LISTED).filter((f) => f.b > f.a);
   const lost = pairs.slice(-LISTED).reverse().filter((f) => f.b < f.a);
   pair.cards = [...gained, ...lost];

@@ -174,7 +174,7 @@ async function choose() {
   if (source && first) state.layers.add(split.layerOf(source));
   const count = index.ids.length < index.total ? `this report includes ${index.ids.length} of the images` : "";
   document.getElementById("scope").textContent =
-    `${index.scope}${count && ` · ${count}`}${index.scored ? " · below each image: mean IoU % over the classes in the image" : ""}`;
+    `${index.scope}${count && ` · ${count}`}${index.scored ? " · below each image: mean IoU % over the classes in its target or prediction" : ""}`;
   layerBoxes();
   refresh();
 }
@@ -240,10 +240,8 @@ async function mapControls(split, id, heat, seed, size, box) {
   range.addEventListener("input", cut);
   view.step = (by) => { range.value = view.threshold + by; cut(); };
   update();
-  const verb = split.index.scored ? "chosen" : "fixed";
-  const chosen = source.own ? "from the background map" : `${verb}: ${source.threshold}`;
   box.replaceChildren(
-    element("label", { className: "wide" }, `Threshold (${chosen}) `, readout, range),
+    element("label", { className: "wide" }, `Threshold (${source.origin}) `, readout, range),
     element("fieldset", {}, element("legend", { textContent: "Classes" }), ...classSwitches(split, maps, update)));
 }
 

@@ -72,7 +72,8 @@ class ArtifactCache:
 
     def _members(self, key: str) -> dict[Slice, list[str]]:
         """Return the image ids of each slice of the data set `key`, in stored order."""
-        splits = self.open("shards", key).about["splits"]
+        counts = self.open("shards", key).about["counts"]
+        splits = [split for split, count in counts.items() if count]  # one may have no image
         pieces = dict.fromkeys(p for split in splits for p in self.pieces(key, split))
         return {p: [row["id"] for row in shards.read(p, ("id",))] for p in pieces}
 

@@ -39,8 +39,8 @@ class Example:
     Attributes:
         id: image id.
         result: title of the result whose score chose the image.
-        score: mean IoU of that result over the classes in the image; None where no image of the
-            split is scored.
+        score: mean IoU of that result over the classes in the image's target or prediction; None
+            where no image of the split is scored.
         images: number of images that the image was chosen from.
     """
 

@@ -64,9 +64,16 @@ def script(kind: str, name: str, value: object) -> str:
 
 
 def scored_splits(run: RunRecord) -> list[str]:
-    """Return the splits on which a run has scores, splits that nothing was tuned on first."""
-    names = dict.fromkeys(name for by_split in run.scores.values() for name in by_split)
-    return list(names)[::-1]
+    """Return the splits on which a run has scores, splits that nothing was tuned on first.
+
+    A threshold is chosen on the first of the splits that the experiment lists.
+    """
+    names = [*dict.fromkeys(name for by_split in run.scores.values() for name in by_split)][::-1]
+    scoring = run.experiment.get("scoring")
+    listed = scoring.get("splits") if isinstance(scoring, dict) else None
+    known = [*listed][::-1] if isinstance(listed, list | tuple) else []
+    tuned = sorted((name for name in names if name in known), key=known.index)
+    return [*(name for name in names if name not in tuned), *tuned]
 
 
 def splits_with_pictures(run: RunRecord) -> list[str]:
@@ -125,6 +132,17 @@ def threshold_of(run: RunRecord, id: ResultId) -> tuple[float, str]:
         return score.threshold, score.threshold_from
     fixed = run.thresholds.get(id)
     return (OWN_BACKGROUND, FROM_OWN_BACKGROUND) if fixed is None else (fixed, FROM_FIXED_VALUE)
+
+
+def origin_text(threshold: float, source: str) -> str:
+    """Return what a threshold comes from, in words.
+
+    Args:
+        threshold, source: result of `threshold_of`.
+    """
+    if source == FROM_OWN_BACKGROUND:
+        return "from the background map"
+    return f"{'fixed' if source == FROM_FIXED_VALUE else f'chosen on {source}'}: {threshold:g}"
 
 
 def region_stages(run: RunRecord) -> list[StageRecord]:
@@ -239,7 +257,7 @@ class Gallery:
                         "key": s.key[:SHORT_KEY_LENGTH],
                         "threshold": s.threshold,
                         "edges": s.key in self.edges,
-                        "own": threshold_of(run, s.id)[1] == FROM_OWN_BACKGROUND,
+                        "origin": origin_text(*threshold_of(run, s.id)),
                     }
                     for s in self.sources
                 ],

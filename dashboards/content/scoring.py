@@ -26,8 +26,8 @@ class ImageScore:
     """Scores of an image. Pixels whose target is void are left out.
 
     Attributes:
-        figures: mean IoU over the classes in the image, then the share of pixels with each of
-            ERRORS, all 0 to 1.
+        figures: mean IoU over the classes in the target or the prediction, background included,
+            then the share of pixels with each of ERRORS, all 0 to 1.
         pixels: number of pixels.
         objects: (class, pixels of the target, pixels of the prediction, pixels of both) for each
             foreground class in the target. All pixels of a class in an image count as one object,

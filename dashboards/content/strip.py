@@ -75,8 +75,8 @@ def strip(columns: Sequence[Column]) -> Image.Image:
 
     The images are those at QUANTILES of the score of the last result, lowest first, among the
     images of the first chunk, which are a fair sample of a large data set. Above the picture of a
-    result stands the mean IoU of the image in percent, over background and the classes in the
-    image. White lines in class maps are the borders of their seed mask.
+    result stands the mean IoU of the image in percent, over the classes in its target or
+    prediction, background included. White lines in class maps are the borders of their seed mask.
 
     Raises:
         InputError: the class maps or labels of a result were deleted, or no image has a mask.
@@ -103,8 +103,8 @@ def _notes(last: Column, count: int) -> list[str]:
     return [
         f"{start}: the images at the lowest, quartile and highest scores of {last.title!r}, among "
         f"{count} of {n}",
-        "numbers: mIoU in percent over background and the classes of the image; white lines: "
-        f"{borders}",
+        "numbers: mIoU in percent over the classes in the target or the prediction, background "
+        f"included; white lines: {borders}",
     ]
 
 

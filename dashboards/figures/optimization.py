@@ -44,7 +44,7 @@ def importances(sweep: SweepRecord) -> dict[str, float]:
     points. Parameters that some points lack, because a choice of groups left them out, have none.
     Computed by Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023).
     """
-    points = ranking([t for t in sweep.trials if is_done(t)])
+    points = ranking(sweep.trials)
     first = [point.trials[0] for point in points]
     shared = [n for n in sweep.space if all(n in t.params for t in first)]
     varied = [n for n in shared if len({value_of(t, n) for t in first}) > 1]

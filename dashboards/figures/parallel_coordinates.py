@@ -61,6 +61,7 @@ def parallel_coordinates(sweep: SweepRecord) -> Figure:
         return build_figure([], "Parallel coordinates", sweep_scope(sweep), {}, "No trial yet")
     names = [*(labels[axis.name] for axis in axes), objective_axis.name]
     layout = {**_axis_layout([*axes, objective_axis], names), "height": 400, "showlegend": False}
+    layout["meta"] = {"positions": True}  # so that the page saves no positions as data
     if not done:
         note = {"x": len(axes), "y": 0.5, "xanchor": "right", "text": "No finished trial"}
         layout["annotations"].append({**note, "name": "tick", "showarrow": False})

@@ -202,8 +202,8 @@ def _rows(labels: Sequence[str]) -> dict[str, object]:
 
 def _scopes(scores: Mapping[str, Score], owner: str) -> str:
     lines = list(dict.fromkeys(score_scope(s, owner) for s in scores.values()))
-    return " / ".join(lines) or f"nothing was scored yet · {owner}"
+    return " / ".join(lines) or f"no score to draw · {owner}"
 
 
 def _note(scores: Mapping[str, Score]) -> str:
-    return "" if scores else "No scores"
+    return "" if scores else "No score to draw"

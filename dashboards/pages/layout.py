@@ -146,7 +146,7 @@ class Page:
         header: content above the sections.
         sections: sections from top to bottom.
         content: further content, which only the template of this page knows.
-        scripts: script files that the page needs beside `app.js`.
+        scripts: script files that the page needs beside those of all pages.
         data: (key, value) of the attributes `data-KEY` of the body.
     """
 
@@ -172,7 +172,7 @@ def render(page: Page, stamp: str | None, every: int, links: Sequence[str]) -> s
     return TEMPLATES.get_template(page.template).render(
         page=page,
         policy=POLICY,
-        scripts=["app.js", *page.scripts, *(["live.js"] if every else [])],
+        scripts=["tables.js", "app.js", *page.scripts, *(["live.js"] if every else [])],
         data=[*page.data, *([("stamp", stamp), ("every", every)] if stamp else [])],
         site=[Link(file=file, text=text) for file, text in SITE if file in links],
     )

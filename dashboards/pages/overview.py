@@ -1,28 +1,21 @@
-"""Overview page: runs, sweeps, and a leaderboard of their scores beside the papers' scores."""
+"""Overview page: runs, sweeps, data sets and leaderboards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from ...platform.data.check.findings import findings
 from ...platform.errors import InputError
-from ...platform.records.comparability import data_key, known_digests, scoring_key
+from ...platform.records.result_id import ResultId
 from ...platform.records.schema import RunRecord, Score, SweepRecord
 from ..content.artifact_cache import ArtifactCache
 from ..content.gallery import scored_splits, splits_with_images, splits_with_pictures
 from ..content.records import Entry, Records
 from ..labels import classes_of, count_text, method_title
+from ..leaderboard import boards, stages_of, told
 from ..tables import Cell, Table, percent_cell, seconds_cell, text_cell, time_cell
 from .layout import Header, Page, Section, facts_with_values, status_pill
-from .papers import STAGES, leaderboard
-
-PUBLISHED_SIZES = {
-    (20, "train"): (1464, "VOC 2012"),
-    (20, "val"): (1449, "VOC 2012"),
-    (80, "val"): (40504, "COCO 2014"),
-}
-"""Number of images and data set of the papers' splits, by (number of foreground classes, split)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +57,8 @@ def overview(records: Records, artifacts: ArtifactCache) -> Page:
     if datasets := records.datasets():
         content = _datasets(datasets, artifacts)
         sections.append(Section(key="datasets", title="Data sets", content=content))
-    boards = _boards([e.record for e in runs.values()])
-    sections.append(Section(key="leaderboard", title="Leaderboard", content=boards))
+    tables = boards([e.record for e in runs.values()])
+    sections.append(Section(key="leaderboard", title="Leaderboard", content=tables))
     records.speeds()  # updates their faults
     faults = [
         Fault(kind=kind.removesuffix("s"), name=name, sentence=sentence)
@@ -90,24 +83,6 @@ def overview(records: Records, artifacts: ArtifactCache) -> Page:
     )
 
 
-def stages_of(run: RunRecord) -> dict[str, dict[str, Score]]:
-    """Return the scores of a run by stage (seed, crf, refined, segmenter) and split.
-
-    Scores of the run's baseline are left out, because the baseline has runs of its own.
-    """
-    out: dict[str, dict[str, Score]] = {}
-    for id, by_split in run.scores.items():
-        if id.baseline:
-            continue
-        if id.segmenter or (id in run.labels and not id.refinement):
-            out["segmenter"] = by_split
-        elif id.refinement:
-            out["crf" if id.refinement == "crf" else "refined"] = by_split
-        elif id == run.subject or "seed" not in out:
-            out["seed"] = by_split
-    return out
-
-
 def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
     kinds = ("seed", "crf", "refined", "segmenter")
     head = ["run", "status", "method", "data set", "split", "images scored", "classes"]
@@ -119,7 +94,8 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
         by_stage, names = stages_of(run), scored_splits(run)
         split = names[0] if names else ""
         unscored = f"{', '.join(run.unscored)} (not scored)" if run.unscored else "–"
-        score = next((scores[split] for scores in by_stage.values() if split in scores), None)
+        scores = {stage: run.scores[id].get(split) for stage, id in by_stage.items()}
+        score = next(filter(None, scores.values()), None)
         title = Cell(text=name, value=name, file=f"run.{name}.html")
         images = Cell(text="images", file=f"images.{name}.html")
         rows.append(
@@ -131,7 +107,7 @@ def _runs(runs: Mapping[str, Entry[RunRecord]]) -> Table:
                 text_cell(split or unscored),
                 Cell(text=f"{score.n:,}", value=score.n) if score else text_cell("–"),
                 text_cell(classes_of(score) if score else "–"),
-                *(percent_cell(_value(by_stage.get(k, {}).get(split))) for k in kinds),
+                *(_score_cell(scores.get(k), by_stage.get(k)) for k in kinds),
                 Cell(text=str(run.seed), value=run.seed),
                 time_cell(run.started),
                 seconds_cell(run.seconds),
@@ -151,8 +127,11 @@ def _status(status: str) -> Cell:
     return Cell(text=pill.text, value=pill.text, pill=pill.kind)
 
 
-def _value(score: Score | None) -> float | None:
-    return score.value if score else None
+def _score_cell(score: Score | None, id: ResultId | None) -> Cell:
+    """Return the cell of a result's mIoU, with the words of `told`."""
+    cell = percent_cell(score.value if score else None)
+    words = told(id) if score and id else ""
+    return replace(cell, text=f"{cell.text} ({words})") if words else cell
 
 
 def _sweeps(sweeps: Mapping[str, Entry[SweepRecord]]) -> Table:
@@ -208,114 +187,3 @@ def _datasets(keys: Mapping[str, str], artifacts: ArtifactCache) -> Table:
     head = ["data set", "kind", "images", "classes", "check"]
     caption = f"{count_text(len(rows), 'data set')}; a page with the check, counts and images"
     return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
-
-
-def _boards(runs: Sequence[RunRecord]) -> list[Table]:
-    """Return the leaderboards: one for the runs on the same data, and one for the papers.
-
-    The rows of the papers stand among those of a data set with the papers' images and classes.
-    """
-    tables, published = [], _published()
-    has_papers = False
-    for group in _groups(runs):
-        rows = [_row_of_run(run) for run in _best(group)]
-        of_papers = any(cell.pill == "good" for row in rows for cell in row)
-        has_papers = has_papers or of_papers
-        caption = (
-            f"Leaderboard on {_data_sets(group)}: mIoU %; for each method, the run whose seed "
-            "masks have the highest mIoU, with its tuning split as train and its held-out "
-            "split as val"
-        )
-        tables.append(_board(caption, [*rows, *(published if of_papers else [])]))
-    if not has_papers:
-        tables.append(_board("Leaderboard of the papers: mIoU %", published))
-    return tables
-
-
-def _board(caption: str, rows: Sequence[Sequence[Cell]]) -> Table:
-    head = ["method", "measured by", *STAGES.values(), "data", "source"]
-    return Table(caption=caption, head=head, rows=rows, sortable=True, cards=True)
-
-
-def _row_of_run(run: RunRecord) -> list[Cell]:
-    by_stage = stages_of(run)
-    tuned, held_out = scored_splits(run)[-1], scored_splits(run)[0]
-    scores = [by_stage.get(k, {}).get(tuned) for k in ("seed", "crf", "refined")]
-    scores.append(by_stage.get("segmenter", {}).get(held_out))
-    cells = [percent_cell(_value(score)) for score in (*scores, None, None)]
-    first = next((s for s in scores if s), None)
-    method = method_title(run.method)
-    title = Cell(text=f"{method}, this store", value=method)
-    source = Cell(text=run.name, value=run.name, file=f"run.{run.name}.html")
-    return [title, text_cell("this store"), *cells, _data_of(run, first), source]
-
-
-def _published() -> list[list[Cell]]:
-    """Return the rows of the papers."""
-    rows = []
-    for line in leaderboard():
-        cells = [percent_cell(_fraction(line.figures.get(stage))) for stage in STAGES]
-        data = Cell(text="VOC 2012, COCO 2014", value="VOC", pill="plain")
-        name = f"{method_title(line.method)} on {line.builds_on}"
-        rows.append([text_cell(name), text_cell("paper"), *cells, data, text_cell(line.sources)])
-    return rows
-
-
-def _groups(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Return runs that were scored on the same data and classes, in groups; the best one first."""
-    groups: dict[tuple[object, ...], list[RunRecord]] = {}
-    known = known_digests(runs)
-    for run in sorted(runs, key=_seed_score, reverse=True):
-        scores = _first_scores(run)
-        key = [
-            (split, data_key(run, split, known), split in scores and scoring_key(scores[split]))
-            for split in scored_splits(run)
-        ]
-        if key:
-            groups.setdefault(tuple(key), []).append(run)
-    return [*groups.values()]
-
-
-def _first_scores(run: RunRecord) -> Mapping[str, Score]:
-    return next(iter(stages_of(run).values()), {})
-
-
-def _seed_score(run: RunRecord) -> float:
-    """Return the mIoU of a run's first result on its tuning split."""
-    splits = scored_splits(run)
-    score = _first_scores(run).get(splits[-1]) if splits else None
-    return score.value if score else 0.0
-
-
-def _data_sets(runs: Sequence[RunRecord]) -> str:
-    """Return the names of the data sets of comparable runs, and the digests of their splits."""
-    names = ", ".join(dict.fromkeys(run.dataset for run in runs))
-    digests = next((run.digests for run in runs if run.digests), {})
-    texts = [f"{split} {digests[split]['ids'][:12]}" for split in sorted(digests)]
-    return names + (f" (lists: {', '.join(texts)})" if texts else "")
-
-
-def _fraction(value: float | None) -> float | None:
-    return None if value is None else value / 100
-
-
-def _best(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return, for each method, the run whose seed masks have the highest mIoU, best first."""
-    best: dict[str, RunRecord] = {}
-    for run in sorted(runs, key=_seed_score, reverse=True):
-        best.setdefault(run.method, run)
-    return [*best.values()]
-
-
-def _data_of(run: RunRecord, score: Score | None) -> Cell:
-    """Return a cell with the data that a run was scored on, marked where the papers use others."""
-    if score is None:
-        return text_cell("–")
-    classes = len(score.classes) - 1
-    images, name = PUBLISHED_SIZES.get((classes, score.split), (0, ""))
-    if score.n == images and len(score.scored) == len(score.classes):
-        text, kind = f"{run.dataset}: as many images and classes as {name}", "good"
-    else:
-        text = f"other data: {run.dataset}, {score.split} {score.n:,}, {classes_of(score)}"
-        kind = "bad"
-    return Cell(text=text, value=text, pill=kind)

@@ -252,7 +252,10 @@ def _curves(
         if counts:
             first = next(s for _, s in scores if s.split == split)
             others.append(training.reliability(counts, score_scope(first, run.name)))
-    return [[threshold_curve(_seeds(rows), run.name) for rows in tables], by_class, others]
+    by_threshold: list[Figure | FigureInFile] = [
+        threshold_curve(seeds, run.name) for rows in tables if (seeds := _seeds(rows))
+    ]
+    return [by_threshold, by_class, others]
 
 
 def _sizes(run: RunRecord, split: str) -> FigureInFile:

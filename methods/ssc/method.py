@@ -8,7 +8,8 @@ Shapes: B batch, N foreground classes, C D channels, H W grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -184,9 +185,18 @@ def modulation_target(
 
 
 class Suppression(nn.Module):
-    """The state of suppression in a network: whether training has begun with it."""
+    """Says whether a network suppresses features in training now."""
 
     started = True
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out suppression in training, while the backbone only compares images."""
+        started, self.started = self.started, False
+        try:
+            yield
+        finally:
+            self.started = started
 
 
 class Suppress:
@@ -262,9 +272,13 @@ class SSC(Method):
         return {**super().training_settings(), **revision}
 
     def backbone_settings(self, backbone: str) -> dict[str, object]:
-        # 2: a decoder with as many steps as a stride of 32 takes
-        large = self.settings.perceptual and self._growth(outline(backbone)) > 16
-        return {"decoder": 2} if large else {}
+        s, revisions = self.settings, dict[str, object]()
+        if s.perceptual and self._growth(outline(backbone)) > 16:
+            revisions["decoder"] = 2  # revision 2: five decoder steps at a stride of 32
+        own = s.comparison == "perceptual" and not (s.vgg or s.compared_backbone)
+        if own and s.perceptual and s.delta < 1 and outline(backbone).rectified_blocks("c2"):
+            revisions["features"] = 2  # revision 2: compared without suppression
+        return revisions
 
     def _growth(self, backbone: Backbone) -> int:
         """Return the ratio of the sides of the reconstruction and of the decoder's input."""
@@ -342,7 +356,9 @@ class SSC(Method):
             features = self._published.to(images.device)
             return perceptual_distance(features, features.shares, picture, images)
         early = EarlyStages(network.backbone)
-        return perceptual_distance(without_gradient(early), early.shares, picture, images)
+        suppressed = self.settings.delta < 1
+        with network.extra("suppression", Suppression).paused() if suppressed else nullcontext():
+            return perceptual_distance(without_gradient(early), early.shares, picture, images)
 
     @cached_property
     def _published(self) -> VGGFeatures | EarlyStages | None:

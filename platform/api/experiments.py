@@ -77,8 +77,8 @@ class SweepChoices(Choices, total=False):
 
     Attributes:
         split: split on which trials are compared by their best mIoU (default: train).
-        trials: number of points to try; 0, the default, stands for the whole grid, or 20 points of
-            a space with continuous fields.
+        trials: number of points to try; 0, the default: the whole grid, or 20 points where a field
+            is continuous. A search other than `grid` needs a number or a budget.
         search: `grid`, `random`, `sobol`, `tpe`, `gp`, `cmaes`, `nsga2` or `eipu`.
         budget: new computation that the trials may take together, e.g. `2h` or `40 stages`;
             `trials` is then the largest number of points.
@@ -252,8 +252,8 @@ def _options(
     """Return the options of a command, and the store that they name."""
     given = {name: value for name, value in choices.items() if name != "changes"}
     given["store"] = str(given.get("store") or default_store())
-    if "log" in given:
-        given["log"] = (given["log"],) if isinstance(given["log"], str) else tuple(given["log"])
+    for name in {"log", "objectives"} & given.keys():
+        given[name] = (given[name],) if isinstance(given[name], str) else tuple(given[name])
     changes = choices.get("changes", {})
     given["set"] = tuple(f"{field}={_without_arrays(value)!r}" for field, value in changes.items())
     options = resolve.with_absolute_paths(kind(**own, **given))

@@ -112,12 +112,18 @@ def _check_table(check: DatasetCheck) -> Table:
 def export(options: ExportOptions, command: str) -> None:
     """Carry out `wsss export`: write a run's class maps or labels in another file format."""
     from ..interop import exports
+    from ..interop.voc_submission import COMPETITIONS, TEST_IMAGES
 
     store, out = open_store(options.store), Path(options.out)
     name = check_name(options.run or newest_run(store))
     run = read_run(store.location("runs", name, "run.json"))
     count = exports.write(store, run, out, options.to, options.what, options.split)
     say(f"{out}: {count} images as {options.to}")
+    if options.to in COMPETITIONS and (options.split != "test" or count != TEST_IMAGES):
+        say(
+            f"the VOC server scores the {TEST_IMAGES:,} images of VOC's list test; this archive "
+            f"holds {count} of {options.split}"
+        )
 
 
 def import_(options: ImportOptions, command: str) -> None:
@@ -257,6 +263,7 @@ def _check_machine(store: Store, printer: Printer) -> None:
 
     rows = [
         ("machine", machine()),
+        ("GPUs", _gpus()),
         ("packages", ", ".join(f"{name} {version}" for name, version in versions().items())),
         ("backbones", f"{', '.join(BACKBONES)}, or timm:NAME for a network of timm"),
         ("store", f"{store}, {store.storage.free_space()}"),
@@ -271,6 +278,19 @@ def _check_machine(store: Store, printer: Printer) -> None:
         )
     )
     check_packages()
+
+
+def _gpus() -> str:
+    """Return the GPUs that PyTorch can use on this machine, in words."""
+    import torch
+
+    if not torch.cuda.is_available():
+        built = {"CUDA": torch.version.cuda, "ROCm": torch.version.hip}
+        kinds = [f"{kind} {version}" for kind, version in built.items() if version]
+        advice = f" (built for {kinds[0]}; is the GPU's driver installed?)" if kinds else ""
+        return f"none that PyTorch can use{advice}"
+    names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
 
 def _verify(store: Store, printer: Printer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from ..tuning.objectives import (
     leading_points,
     pareto_front,
     parse_rule,
-    seed_count,
     standing,
 )
 from ..tuning.sweep import Sweep
@@ -70,7 +68,6 @@ def scored_sweep(
     base = description.base
     name = check_name(options.name or f"{base.localizer_name}-{base.data}-{title}")
     known = store.location("sweeps", name, "sweep.json").exists() and not options.resume
-    began = time.monotonic()
     _check(catalog, options, [base, *description.bases.values()])
     if not known:
         _announce(line, catalog, description)
@@ -87,20 +84,25 @@ def scored_sweep(
             file=file,
         )
         tracked.finish(scored.record)
-    line(f"sweep {name}: {_summary(scored.record, known, time.monotonic() - began)}")
+    line(f"sweep {name}: {_summary(scored.record, known)}")
     for text in [*leaders(scored.record), *front(scored.record)]:
         line(text)
     return scored
 
 
-def _summary(record: SweepRecord, known: bool, seconds: float) -> str:
-    """Return in words what a sweep computed; `known` where its record existed before."""
+def _summary(record: SweepRecord, known: bool) -> str:
+    """Return in words what the trials of a sweep computed, over all passes of the sweep.
+
+    Args:
+        record: the record of the sweep.
+        known: whether the record existed before the command.
+    """
     done, total = sum(t.status == "done" for t in record.trials), len(record.trials)
     if known:
         return f"nothing to do, its {total} trials are already in the store"
     spent = spending(record)
     computed = f"; computed {spent}" if spent else ""
-    return f"{done} of {total} trials, {seconds:.0f} s{computed}"
+    return f"{done} of {total} trials, {record.seconds:.0f} s{computed}"
 
 
 def figure(options: FigureOptions, command: str) -> None:
@@ -217,7 +219,7 @@ def leaders(sweep: SweepRecord) -> list[str]:
 
 def _point(point: Point, objective: Objective, labels: Mapping[str, str]) -> str:
     values = _values(point.trials[0].params, labels)
-    if (seeds := seed_count(point)) == 1:
+    if (seeds := len(point.trials)) == 1:
         return f"{values} ({objective.text(point.mean)})"
     spread = f"{objective.scale * point.mean:.1f} ± {objective.text(point.spread)}"
     return f"{values} ({spread} over {seeds} seeds)"

@@ -120,10 +120,10 @@ def rgb_pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
     if image.mode not in _MODES:
         raise InputError(f"{name} has pixel mode {image.mode}; allowed are {', '.join(_MODES)}")
     load(image, name)
-    return np.array(with_eight_bits(image).convert("RGB"), dtype=np.uint8)
+    return np.array(_with_eight_bits(image).convert("RGB"), dtype=np.uint8)
 
 
-def with_eight_bits(image: Image.Image) -> Image.Image:
+def _with_eight_bits(image: Image.Image) -> Image.Image:
     """Return a decoded image with the upper eight bits of each channel of 16."""
     if image.mode == SIXTEEN_BITS:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

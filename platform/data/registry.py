@@ -43,7 +43,10 @@ def open_dataset(store: Store, name: str) -> Artifact:
     row = _row(store, name)
     if row is None:
         known = ", ".join(names(store)) or "none yet"
-        raise InputError(f"there is no data set {name!r}; there are: {known} (see wsss data)")
+        raise InputError(
+            f"there is no data set {name!r} in the store {store}; there are: {known} (make it with "
+            "wsss data, or name another store with --store)"
+        )
     artifact = store.find("shards", row["key"])
     if artifact is None:
         raise InputError(

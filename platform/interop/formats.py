@@ -102,6 +102,14 @@ def _by_name(planes: str) -> Callable[[object, Limits], ClassesAndPlanes]:
     return read
 
 
+def _is_cam(content: object, limits: Limits) -> ClassesAndPlanes:
+    """Read a dict whose `keys` begin with 0 for the background and count classes from 1."""
+    keys, planes = _by_name("IS_CAM")(content, limits)
+    if keys[:1] != [0]:
+        raise ValueError(f"its keys {keys} do not begin with 0 for the background")
+    return [key - 1 for key in keys[1:]], planes
+
+
 def _by_class(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read a dict from class to plane."""
     if not isinstance(content, dict) or not all(isinstance(k, int | np.integer) for k in content):
@@ -116,6 +124,9 @@ def _by_class(content: object, limits: Limits) -> ClassesAndPlanes:
 def _all_classes(content: object, limits: Limits) -> ClassesAndPlanes:
     """Read an array with one plane for each class, 0..255."""
     planes = _floats(content, limits)
+    if np.asarray(content).dtype != np.uint8:
+        kind = np.asarray(content).dtype
+        raise ValueError(f"its planes hold {kind}, not whole numbers of 8 bits from 0 to 255")
     if planes.ndim != 3:
         raise ValueError(f"its array has the shape {planes.shape}, not one plane for each class")
     return list(range(len(planes))), planes / np.float32(255)
@@ -161,8 +172,11 @@ FORMATS: Mapping[str, Format] = {
     "sipe": Format(
         projects="SIPE",
         background=True,
-        read=_by_name("IS_CAM"),
-        write=lambda keys, planes: {"keys": np.array(keys), "IS_CAM": planes},
+        read=_is_cam,
+        write=lambda keys, planes: {
+            "keys": np.array([0, *(k + 1 for k in keys)]),
+            "IS_CAM": planes,
+        },
     ),
     "mctformer": Format(
         projects="MCTformer, EDAM",
@@ -223,7 +237,9 @@ def read(
         if planes.size and not -TOLERANCE <= planes.min() <= planes.max() <= 1 + TOLERANCE:
             span = f"{planes.min():.3g} to {planes.max():.3g}"
             raise ValueError(f"its values go from {span}, not from 0 to 1")
-        if not form.square:
+        if form.square:
+            _check_absent(planes, labels)
+        else:
             _check_grid(planes, size, int(form.probabilities))
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{path} is no {kind} file of {id}: {error}") from error
@@ -258,6 +274,27 @@ def _checked_keys(
         what = "a background plane and " if form.background else ""
         raise ValueError(f"it has {planes} planes for {what}{len(keys)} classes")
     return keys
+
+
+def _check_absent(planes: Planes, labels: Sequence[int]) -> None:
+    """Refuse planes of all classes of which one that is no label of the image is not zero."""
+    absent = [k for k, plane in enumerate(planes) if k not in labels and plane.any()]
+    if absent:
+        raise ValueError(
+            f"its planes of the classes {absent} are not zero, but the image's labels are "
+            f"{[*labels]}; its classes stand in another order"
+        )
+
+
+def without_file(kind: str, labels: Sequence[int]) -> bool:
+    """Return whether a project may have written no file for an image, which has no labels."""
+    return kind in FORMATS and not FORMATS[kind].background and not labels
+
+
+def no_maps(id: str, size: tuple[int, int]) -> ClassMaps:
+    """Return the class maps of an image of a size (H, W) without labels."""
+    planes = _on_grid(np.zeros((0, 1, 1), np.float32), size, 4)
+    return ClassMaps(id=id, classes=(), planes=planes, height=size[0], width=size[1])
 
 
 def _check_grid(planes: Planes, size: tuple[int, int], loose: int) -> None:

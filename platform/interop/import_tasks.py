@@ -52,20 +52,18 @@ def import_slice(
             (r["id"], read_label_plane(Path(source) / f"{r['id']}.png", r, classes)) for r in rows
         ]
         return label_maps.write(label_maps.file_of_slice(folder, piece), planes)
-    suffix = formats.FORMATS[kind].suffix
-    maps = [
-        formats.read(
-            kind,
-            Path(source) / f"{r['id']}{suffix}",
-            r["id"],
-            r["labels"],
-            (r["height"], r["width"]),
-            classes,
-        )
-        for r in rows
-    ]
+    maps = [_read_maps(Path(source), r, kind, classes) for r in rows]
     class_maps.write(label_maps.file_of_slice(folder, piece), maps)
     return len(maps)
+
+
+def _read_maps(source: Path, row: parquet.Row, kind: str, classes: int) -> class_maps.ClassMaps:
+    """Read the class maps of one image, which may have no file if it has no labels."""
+    path = source / f"{row['id']}{formats.FORMATS[kind].suffix}"
+    size = (row["height"], row["width"])
+    if formats.without_file(kind, row["labels"]) and not path.exists():
+        return formats.no_maps(row["id"], size)
+    return formats.read(kind, path, row["id"], row["labels"], size, classes)
 
 
 def import_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ..storage.artifact_files import ArtifactFolder
 from ..storage.json_files import read_record, write_json
 from ..storage.storage import Location
 from ..storage.store import Store
-from .formats import FORMATS, LABEL_IMAGES
+from .formats import FORMATS, LABEL_IMAGES, without_file
 
 KINDS = (*FORMATS, LABEL_IMAGES)
 
@@ -94,14 +95,16 @@ def files_fingerprint(files: Sequence[Path]) -> str:
 
 def _stage(shards: Artifact, kind: str, folder: Path, split: str, name: str) -> Stage:
     suffix = ".png" if kind == LABEL_IMAGES else FORMATS[kind].suffix
-    ids = [r["id"] for p in slices(shards, split) for r in read(p, ("id",))]
+    rows = [r for p in slices(shards, split) for r in read(p, ("id", "labels"))]
+    files = {folder / f"{r['id']}{suffix}": r["labels"] for r in rows}
+    present = [f for f, labels in files.items() if f.exists() or not without_file(kind, labels)]
     return Stage(
         name="labels" if kind == LABEL_IMAGES else "maps",
         version=1,
         config={
             "import": kind,
             "split": split,
-            "fingerprint": files_fingerprint([folder / f"{id}{suffix}" for id in ids]),
+            "fingerprint": files_fingerprint(present),
         },
         inputs={"shards": shards.key},
         title=f"import {name}, {split}",
@@ -123,7 +126,7 @@ def add(
     Args:
         kind: one of KINDS.
         data: name of the data set.
-        name: name of the import.
+        name: name of the import, which may hold other splits already.
         splits: splits to import.
 
     Returns:
@@ -138,19 +141,17 @@ def add(
         raise InputError(f"there is no folder {folder}")
     shards = registry.open_dataset(store, data)
     stages = {split: _stage(shards, kind, folder, split, name) for split in splits}
-    new = Import(kind=kind, shards=shards.key, stages=stages)
     file = _record_of(store, name)
-    known = file.exists()
-    if known and _keys(find(store, name)) != _keys(new):
-        raise InputError(f"the name {name!r} stands for another import; choose another --name")
-    if not known:
+    earlier = find(store, name) if file.exists() else None
+    new = _joined(Import(kind=kind, shards=shards.key, stages=stages), earlier, name)
+    if not earlier or new.stages.keys() != earlier.stages.keys():
         store.check_writable(f"import {name!r}", "imports")
     progress.plan([stage.title for stage in stages.values()])
     cached = True
     for split, stage in stages.items():
         compute = _compute(shards, kind, folder, split, progress)
         cached &= _import_split(store, stage, compute, progress)
-    if not known:
+    if not earlier or new.stages.keys() != earlier.stages.keys():
         write_json(file, new)
     return new, cached
 
@@ -168,8 +169,22 @@ def _import_split(
     return cached
 
 
-def _keys(record: Import) -> dict[str, str]:
-    return {split: stage.key for split, stage in record.stages.items()}
+def _joined(new: Import, earlier: Import | None, name: str) -> Import:
+    """Return an import with the splits of an earlier one of the same name.
+
+    Raises:
+        InputError: the earlier one is of other data or of other files.
+    """
+    if earlier is None:
+        return new
+    stages = {**earlier.stages, **new.stages}
+    same = all(stages[split].key == stage.key for split, stage in earlier.stages.items())
+    if not same or (new.kind, new.shards) != (earlier.kind, earlier.shards):
+        raise InputError(
+            f"the name {name!r} stands for another import; choose another --name, or remove "
+            f"imports/{name}.json of the store"
+        )
+    return dataclasses.replace(new, stages=stages)
 
 
 def _compute(

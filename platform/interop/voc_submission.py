@@ -19,6 +19,8 @@ from ..data.sources.voc import CLASSES
 from ..errors import InputError
 from ..storage.filesystem import write_atomic
 
+TEST_IMAGES = 1456
+"""Number of images of VOC 2012's list test, which the server scores."""
 COMPETITIONS = ("comp5", "comp6")
 """Competitions of the server: comp5 for training on VOC data only, comp6 for other data too."""
 

@@ -55,8 +55,8 @@ class Method(Learner):
     revision: ClassVar[int] = 1
     """Version of `localize`, raised whenever it returns different maps for the same network."""
     code: ClassVar[str] = ""
-    """Digest of the source code of a method that was registered (`registry.register`); empty for an
-    installed method."""
+    """Digest of the source code of a method that is registered (`registry.register`) or installed
+    with `pip install --editable`; empty for other installed methods."""
     inference_options: ClassVar[tuple[str, ...]] = ()
     """The options that only `localize` reads, so that a change needs no new training."""
     ablation: ClassVar[Mapping[str, Mapping[str, object]]] = {}

@@ -49,16 +49,43 @@ def _declared() -> dict[str, str]:
 
 
 @cache
-def _installed() -> dict[str, type[Method]]:
-    """Return the methods by name from the entry points of installed packages.
+def _entry_points() -> dict[str, EntryPoint]:
+    """Return the entry points of the methods of installed packages by name.
 
     A method that the current folder declares is left out, because its package is being edited."""
     declared = _declared()
-    return {
-        point.name: point.load()
-        for point in entry_points(group=GROUP)
-        if declared.get(point.name) != point.value
-    }
+    points = entry_points(group=GROUP)
+    return {point.name: point for point in points if declared.get(point.name) != point.value}
+
+
+@cache
+def _installed(name: str) -> type[Method]:
+    """Return a method of an installed package.
+
+    The source code of a package that was installed with `pip install --editable` counts as that of
+    a registered method does.
+
+    Raises:
+        InputError: the method cannot be imported, or is no method.
+    """
+    point = _entry_points()[name]
+    package = f"the package {point.dist.name}" if point.dist else "an installed package"
+    declares = f"{package} declares the method {name!r} as {point.value!r}, which"
+    try:
+        method: type[Method] = point.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{declares} cannot be imported: {error}; mend the package, or uninstall it"
+        ) from error
+    if not _is_method(method):
+        raise InputError(f"{declares} is no class derived from Method; mend the package")
+    if method.__module__.partition(".")[0] != "wsss" and source_code.is_edited(method.__module__):
+        _add(name, method)
+    return method
+
+
+def _is_method(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Method)
 
 
 def _register_folder() -> None:
@@ -113,10 +140,13 @@ def methods() -> dict[str, type[Method]]:
     """Return all methods by name, in the order of their names.
 
     Raises:
-        InputError: a method that `pyproject.toml` of the current folder declares is no method.
+        InputError: what `pyproject.toml` of the current folder or an installed package declares is
+            no method, or cannot be imported.
     """
     _register_folder()
-    return dict(sorted({**_installed(), **_registered}.items()))
+    points = _entry_points().items()
+    names = [name for name, point in points if not _is_importing(point.value)]
+    return {n: _registered.get(n) or _installed(n) for n in sorted({*names, *_registered})}
 
 
 def find_method(name: str) -> type[Method]:
@@ -125,10 +155,12 @@ def find_method(name: str) -> type[Method]:
     Raises:
         InputError: there is no such method; the message lists all methods.
     """
-    known = methods()
-    if name not in known:
-        raise InputError(f"unknown method {name!r}; there are {', '.join(known)}")
-    return known[name]
+    _register_folder()
+    if name in _registered:
+        return _registered[name]
+    if name not in _entry_points():
+        raise InputError(f"unknown method {name!r}; there are {', '.join(methods())}")
+    return _installed(name)
 
 
 def weights_field(method: str) -> str:
@@ -165,19 +197,35 @@ def register(method: M) -> M:
             a method needs is missing, or its source code, or a value that it uses, cannot be
             compared with an earlier one.
     """
-    if not (isinstance(method, type) and issubclass(method, Method)):
+    title, name = getattr(method, "__qualname__", repr(method)), getattr(method, "name", "")
+    if name in _entry_points():
+        raise InputError(
+            f"the name {name!r} of {title} belongs to an installed method; set another `name` in "
+            "the class"
+        )
+    _add(name, method)
+    return method
+
+
+def _add(name: str, method: type[Method]) -> None:
+    """Check a class and register it under a name.
+
+    Raises:
+        InputError: see `register`.
+    """
+    if not _is_method(method):
         raise InputError(f"{method!r} is no method; derive a class from Method")
-    title, name = method.__qualname__, getattr(method, "name", "")
-    if not isinstance(name, str) or not name.isidentifier() or name in _installed():
-        reason = "belongs to an installed method" if name in _installed() else "is no identifier"
-        raise InputError(f"the name {name!r} of {title} {reason}; set another `name` in the class")
+    title = method.__qualname__
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError(
+            f"the name {name!r} of {title} is no identifier; set another `name` in the class"
+        )
     lacking = [word for word in ("source", "presets") if not hasattr(method, word)]
     lacking += sorted(method.__abstractmethods__)
     if lacking:
         raise InputError(f"{title} lacks {lacking[0]!r}; define it in the class")
     method.code = source_code.digest_of(method)
     _registered[name] = method
-    return method
 
 
 def registered() -> dict[str, tuple[type[Method], str]]:

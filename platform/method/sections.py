@@ -61,7 +61,8 @@ class SweepSection(TrialsSection):
     )
     trials: int = option(
         0,
-        "Number of points to try; 0 stands for the whole grid, or 20 points of continuous fields.",
+        "Number of points to try; 0: the whole grid, or 20 points where a field is continuous; a "
+        "search other than grid needs a number or a budget.",
         **bounds("trials"),
     )
     search: SearchName | None = option(

@@ -1,4 +1,4 @@
-"""The source code of a method that is not installed, as it enters the keys of stages."""
+"""The source code of a method that is being edited, as it enters the keys of stages."""
 
 from __future__ import annotations
 
@@ -237,6 +237,12 @@ def _folder_of(module: str) -> Path:
     path = Path(file).resolve()
     levels = 0 if module == "__main__" else module.count(".") + (path.stem == "__init__")
     return path.parents[levels]
+
+
+def is_edited(module: str) -> bool:
+    """Return whether an imported module lies in a folder that is no copy that pip installed."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and _is_edited(Path(file).resolve(), _folder_of(module))
 
 
 def _is_edited(file: Path, folder: Path) -> bool:

@@ -191,7 +191,8 @@ class Context:
         """Return the options of inference, with the number of actors set; Ray must have started."""
         views = self.experiment.views
         actors = views.actors or gpus.gpu_actors(views.image_bytes)
-        actors = actors or cluster.fitting(cluster.cores(), self.image_need)
+        cores = max(cluster.cores(), cluster.workers())
+        actors = actors or cluster.fitting(cores, self.image_need)
         return dataclasses.replace(views, actors=actors)
 
     @property

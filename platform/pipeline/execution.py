@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -93,12 +94,17 @@ class Execution:
         return artifact, cached
 
     def _forget_checkpoints(self, stage: Stage, cached: bool) -> None:
-        """Remove the checkpoints of a training whose artifact exists."""
+        """Remove the checkpoints of a training whose artifact exists.
+
+        A sweep with a scheduler may train the network further at the same time. It holds the
+        network's lock meanwhile, and removes the checkpoints itself.
+        """
         from ..stages.training import checkpoints
 
         home = self.runtime.home(stage)
         if not cached or home.exists():
-            checkpoints.forget(home)
+            with contextlib.suppress(BlockingIOError), self.store.lock(stage.key, wait=False):
+                checkpoints.forget(home)
 
     def read_scores(self, only: ResultId | None = None) -> Scores:
         """Return the scores of all results, the baseline's results first, or of one result.

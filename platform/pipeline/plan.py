@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..config.experiment import Experiment
+from ..config.experiment import Experiment, Scoring
 from ..config.presets import USUAL_THRESHOLDS
 from ..method import Method
 from ..records.result_id import ResultId
@@ -83,7 +83,12 @@ class Plan:
         """The key of everything that the experiment's results depend on."""
         r = self.experiment.refine
         keys = [stage.key for stage in self.stages]
-        return digest([keys, self.experiment.scoring, r.threshold, r.last_threshold])
+        parts = [keys, self.experiment.scoring, r.threshold, r.last_threshold]
+        if self.baseline:  # the defaults are left out, so that older digests stay valid
+            e = self.baseline.experiment
+            changed = e.scoring != Scoring() or e.refine.threshold is not None
+            parts += [e.scoring, e.refine.threshold] if changed else []
+        return digest(parts)
 
     def fixed_threshold(self, id: ResultId) -> float | None:
         """Return the threshold that the experiment gives for a result, or None if it gives none."""

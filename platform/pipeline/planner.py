@@ -229,8 +229,8 @@ class _Planner:
         source = self.catalog.imported(name)
         if source.shards != self.context.shards.key:
             raise InputError(
-                f"{name!r} was imported for other data than {self.experiment.data!r}; import it "
-                "again"
+                f"{name!r} was imported for other data than {self.experiment.data!r}; import the "
+                "files for these data under another name"
             )
         for split in splits:
             if split not in source.stages:

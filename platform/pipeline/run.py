@@ -13,10 +13,12 @@ from ..config.yaml_writer import EXPERIMENT_FILE, experiment_file
 from ..data.names import check_name
 from ..errors import InputError
 from ..records.progress import ProgressDisplay
+from ..records.progress_file import is_alive, read_progress
 from ..records.reduced_images import TOO_LARGE, reduced_sentences
 from ..records.result_id import ResultId
 from ..records.schema import RunRecord, read_run
 from ..storage.json_files import write_json
+from ..storage.storage import Location
 from ..storage.store import Store
 from . import run_record
 from .context import Catalog
@@ -61,9 +63,7 @@ def carry_out(
     name = check_name(name or f"{e.localizer_name}-{e.data}-{planned.digest[:8]}")
     folder = store.location("runs", name)
     file = folder / "run.json"
-    earlier = read_run(file) if file.exists() else None
-    if earlier and earlier.digest != planned.digest:
-        raise InputError(f"the name {name!r} is taken by another run; choose another --name")
+    earlier = _record_of(folder, planned)
     missing, total = execution.missing(), len(planned.steps)
     if missing or not earlier:
         needed = f"{len(missing)} of {total} stages are missing"
@@ -73,12 +73,32 @@ def carry_out(
         if earlier and not missing:
             line = f"run {name}: nothing to do, all {total} stages are already in the store"
             return Outcome(earlier, (line, *_unscored(execution, earlier)))
+        _record_of(folder, planned)  # another run may have ended meanwhile
         seconds = time.monotonic() - began
         record = run_record.ended_run(execution, name, command, started, seconds)
         (folder / EXPERIMENT_FILE).write(experiment_file(e).encode())
         write_json(file, record)
     line = f"run {name}: {len(missing)} of {total} stages computed, {record.seconds} s"
     return Outcome(record, (*_image_lines(execution), line, *_unscored(execution, record)))
+
+
+def _record_of(folder: Location, planned: Plan) -> RunRecord | None:
+    """Return the record of a plan in the folder of a run, or None where there is none yet.
+
+    Raises:
+        InputError: the folder is that of another run, which has ended or is running.
+    """
+    file = folder / "run.json"
+    earlier = read_run(file) if file.exists() else None
+    digests = {earlier.digest} if earlier else set()
+    if is_alive(folder) and (progress := read_progress(folder)):
+        digests.add(str(progress.record.get("digest")))
+    if digests - {planned.digest}:
+        raise InputError(
+            f"the name {folder.last_name!r} is taken by another run; choose another --name (what "
+            "is computed already is not computed again)"
+        )
+    return earlier
 
 
 def _unscored(execution: Execution, record: RunRecord) -> Iterator[str]:

@@ -68,6 +68,8 @@ def _record(
     plan = execution.plan
     e = plan.experiment
     digests = plan.context.shards.about.get("digests", {})
+    scored = {split for by_split in plan.scores.values() for split in by_split}
+    splits = dict.fromkeys((*e.scoring.splits, *sorted(scored)))
     return RunRecord(
         name=name,
         method=e.localizer_name,
@@ -81,7 +83,7 @@ def _record(
         started=started,
         seconds=0.0,
         shards=plan.context.shards.key,
-        digests={split: digests[split] for split in e.scoring.splits if split in digests},
+        digests={split: digests[split] for split in splits if split in digests},
         stages=tuple(stages),
         unscored=plan.context.unscored_splits,
     )

@@ -14,13 +14,17 @@ Known = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 def known_digests(runs: Iterable[RunRecord]) -> Known:
     """Return the digests of shards that records hold; other records of the shards may lack them."""
-    return {run.shards: run.digests for run in runs if run.shards and run.digests}
+    known: dict[str, dict[str, Mapping[str, str]]] = {}
+    for run in runs:
+        if run.shards:
+            known.setdefault(run.shards, {}).update(run.digests)
+    return known
 
 
 def data_key(run: RunRecord, split: str, known: Known) -> tuple[str, ...]:
     """Return values that two runs share if they had the same images and masks in a split.
 
-    These are the digests; for a record of version 0.2.0 or before, which has none, the key of the
+    These are the digests; for a record of an earlier version, which lacks them, the key of the
     shards, or, without shards, the name of the data set.
 
     Args:
@@ -28,7 +32,7 @@ def data_key(run: RunRecord, split: str, known: Known) -> tuple[str, ...]:
         split: the split.
         known: digests of shards, from `known_digests`.
     """
-    digests = (run.digests or known.get(run.shards, {})).get(split)
+    digests = run.digests.get(split) or known.get(run.shards, {}).get(split)
     if digests is None:
         return (run.shards or run.dataset, split)
     return (digests["ids"], digests["masks"])

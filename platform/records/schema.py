@@ -185,7 +185,8 @@ class Trial:
         cached: whether all artifacts were in the store already.
         rungs: for each comparison by a scheduler, the epochs trained and the objective after them.
         stages: stages that the trial needs and the store did not hold when the sweep began, with
-            the seconds of their computation; kept where the sweep has a budget or weighs costs.
+            the seconds of their computation, and a stage `failed` for the time that a trial lost by
+            each failure; kept where the sweep has a budget or weighs costs.
     """
 
     id: str

@@ -167,6 +167,8 @@ class LocalStorage(Storage):
         with filesystem.write_errors(target):
             (attempt.path / MANIFEST).write_text(text)
             target.parent.mkdir(parents=True, exist_ok=True)
+            if (target / MANIFEST).exists():  # NFS may have hidden it until now
+                return False
             if target.exists():
                 self.quarantine(name, "it has no manifest")
             attempt.path.rename(target)

@@ -296,9 +296,10 @@ class Store:
         except (StorageError, OSError) as error:
             cause = error.__cause__ if isinstance(error, StorageError) else error
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                place = cause.filename or self.storage.local_folder
                 raise InputError(
-                    f"the disk of {self.storage.local_folder} is full, and nothing of {stage.name} "
-                    "was kept; free some space and run the command again"
+                    f"the disk of {place} is full, and nothing of {stage.name} was kept; free some "
+                    "space and run the command again"
                 ) from error
             raise
 
@@ -359,9 +360,9 @@ class Store:
                 out.append(f"{name}: {fault.strip()}")
         return out
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """Hold the lock `name` during a block; it becomes free soon after its holder dies."""
-        return self.storage.lock(f"locks/{name}.lock")
+    def lock(self, name: str, wait: bool = True) -> AbstractContextManager[None]:
+        """Hold the lock `name` during a block, see `Storage.lock`."""
+        return self.storage.lock(f"locks/{name}.lock", wait)
 
     def check_writable(self, what: str, *folders: str) -> None:
         """Check, before something is computed, that its result can be written.

@@ -69,11 +69,13 @@ def trial_rows(trial: Trial) -> list[tuple[int, dict[str, float]]]:
 def score_numbers(record: RunRecord) -> dict[str, float]:
     """Return the numbers of a finished run: mIoU by split and result, and seconds by stage.
 
-    The number without a split is that of the last result on its last split.
+    The number without a split is that of the last result on its last split. The names
+    of mIoUs have one more word than their results: in a folder of files, MLflow keeps each number
+    in a file of its name, and `lpcam` cannot be both a file and the folder of `lpcam/irn`.
     """
     values: dict[str, float] = {}
     for id, split, score in _scores(record):
-        values[f"scores/{split}/{id}"] = values[OBJECTIVE] = score.value
+        values[f"scores/{split}/{id}/miou"] = values[OBJECTIVE] = score.value
     for name, stage in stage_names(record).items():
         values[f"seconds/{name}"] = stage.seconds
     values["seconds/run"] = record.seconds

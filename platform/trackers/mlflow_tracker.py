@@ -21,6 +21,8 @@ from .tracker import Ending, Row, TrackedRun, Tracker
 T = TypeVar("T")
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1000, 100, 6000
 """Most metrics and parameters of one request to MLflow, and most characters of a parameter."""
+ACTIVE = "active"
+"""What MLflow calls the stage of an experiment that was not deleted."""
 STATUS: Mapping[Ending, str] = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -37,7 +39,6 @@ class MLflowTracker(Tracker):
 
     kind = "mlflow"
     package = "mlflow"
-    run_id = ""
 
     def _client(self) -> Any:
         for name, value in SETTINGS.items():
@@ -62,26 +63,49 @@ class MLflowTracker(Tracker):
     def check(self) -> None:
         try:
             with _without_retries():
-                self._client().get_experiment_by_name(self.experiment)
+                known = self._client().get_experiment_by_name(self.experiment)
         except Exception as error:  # MLflow raises errors of its stores, too
             reason = _without_password(str(error).strip().partition("\n")[0].partition(". ")[0])
             raise InputError(
                 f"MLflow at {self.address} cannot be used: {reason}; correct MLFLOW_TRACKING_URI, "
                 "or leave out --log mlflow"
             ) from error
+        if known and known.lifecycle_stage != ACTIVE:
+            raise InputError(
+                f"MLflow at {self.address} cannot be used: the experiment was deleted; run mlflow "
+                f"experiments restore -x {known.experiment_id}, or name another experiment with "
+                "MLFLOW_EXPERIMENT_NAME"
+            )
 
     def start(self, run: TrackedRun, sweep: Tracker | None = None) -> None:
         from mlflow.entities import Param
 
         self.client = self._client()
-        known = self.client.get_experiment_by_name(self.experiment)
-        number = known.experiment_id if known else self.client.create_experiment(self.experiment)
+        if self.run_id:
+            self.client.update_run(self.run_id, status="RUNNING")
+            return
         parent = {"mlflow.parentRunId": sweep.run_id} if isinstance(sweep, MLflowTracker) else {}
-        created = self.client.create_run(number, run_name=run.name, tags={**run.tags, **parent})
+        created = self.client.create_run(
+            self._experiment_id(), run_name=run.name, tags={**run.tags, **parent}
+        )
         self.run_id = created.info.run_id
         parameters = [Param(_name(k), _text(v)[:LONGEST]) for k, v in run.fields.items()]
         for some in _chunks(parameters, MOST_PARAMETERS):
             self.client.log_batch(self.run_id, params=some)
+
+    def _experiment_id(self) -> str:
+        """Return the id of the experiment, which is created if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        known = self.client.get_experiment_by_name(self.experiment)
+        if known is None:
+            try:
+                return str(self.client.create_experiment(self.experiment))
+            except MlflowException:  # another command may have created it just now
+                known = self.client.get_experiment_by_name(self.experiment)
+                if known is None:
+                    raise
+        return str(known.experiment_id)
 
     def scalars(self, rows: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         from mlflow.entities import Metric

@@ -16,9 +16,10 @@ from .tracker import OBJECTIVE, Ending, Row, TrackedRun, Tracker
 
 
 class TensorBoardTracker(Tracker):
-    """A run in the folder of its name; a trial has a folder in the folder of its sweep.
+    """A run in the folder of its name, or a sweep in `sweeps/NAME`, with a folder for each trial.
 
-    A run that is carried out anew takes the place of an earlier one of its name.
+    A run that is carried out anew takes the place of an earlier one of its name. So does a sweep,
+    with all its trials, unless it goes on with the earlier one.
     """
 
     kind = "tensorboard"
@@ -36,10 +37,13 @@ class TensorBoardTracker(Tracker):
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        number = run.name.removeprefix(f"{run.sweep}-")
-        path = Path(self.address, run.sweep, number) if run.sweep else Path(self.address, run.name)
-        shutil.rmtree(path, ignore_errors=True)
+        goes_on, self.run_id = bool(self.run_id), _folder(run)
+        path = Path(self.address, self.run_id)
+        if not goes_on:
+            _remove(path, with_folders=run.is_sweep)
         self.writer = SummaryWriter(str(path))
+        if goes_on:  # the fields are there
+            return
         values = {name: _hyperparameter(value) for name, value in run.fields.items()}
         summaries = hparams(values, {OBJECTIVE: None})  # type: ignore[no-untyped-call]
         for summary in summaries:
@@ -64,6 +68,29 @@ class TensorBoardTracker(Tracker):
     def end(self, ending: Ending) -> None:
         self.writer.add_text("ending", ending)
         self.writer.close()
+
+
+def _folder(run: TrackedRun) -> str:
+    """Return the name of the folder of a run, below that of all runs."""
+    if run.sweep:
+        number = run.name.removeprefix(f"{run.sweep}-")
+        return f"sweeps/{run.sweep}/{number}"
+    return f"sweeps/{run.name}" if run.is_sweep else run.name
+
+
+def _remove(folder: Path, with_folders: bool) -> None:
+    """Remove an earlier run from its folder.
+
+    Args:
+        folder: the folder, which need not exist.
+        with_folders: whether to remove the folders in it, too, which are the trials of a sweep;
+            in the folder of a run named `sweeps` they are the sweeps.
+    """
+    if with_folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for file in folder.glob("*.tfevents.*"):
+        file.unlink(missing_ok=True)
 
 
 def _hyperparameter(value: object) -> bool | int | float | str:

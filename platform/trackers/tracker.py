@@ -14,6 +14,9 @@ from .pictures import confusion_picture
 
 OBJECTIVE = "miou"
 """Name of the number by which trackers compare runs and trials."""
+TARGETS = "target \\ prediction"
+"""Title of the column with the targets in the table of a confusion matrix; the titles of the
+other columns are the classes, of which one may well be called `target`."""
 Ending = Literal["done", "failed", "stopped"]
 """How a run ended: with a result, with an error, or by a person or a scheduler."""
 Row = Mapping[str, str | int | float | None]
@@ -36,6 +39,11 @@ class TrackedRun:
     tags: Mapping[str, str] = field(default_factory=dict)
     sweep: str = ""
 
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it is a sweep, whose trials are runs of their own."""
+        return self.tags.get("kind") == "sweep"
+
 
 class Tracker(ABC):
     """One run in a tracker; the base of the kinds of trackers.
@@ -50,6 +58,9 @@ class Tracker(ABC):
     """Name of the tracker, as in `--log`, and of the extra that installs its package."""
     package: ClassVar[str]
     """Name of the module that the tracker needs."""
+    run_id: str = ""
+    """Id of the run in the tracker, once it has started. Set before the start, the tracker goes on
+    with the run that has this id."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,7 +80,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def start(self, run: TrackedRun, sweep: Tracker | None = None) -> None:
-        """Begin a run with all its fields.
+        """Begin a run with all its fields, or go on with the run that has the id `run_id`.
 
         Args:
             run: the run.
@@ -103,11 +114,11 @@ class Tracker(ABC):
             counts: pixels by target and then by prediction.
         """
         rows: list[Row] = [
-            {"target": target, **dict(zip(classes, pixels, strict=True))}
+            {TARGETS: target, **dict(zip(classes, pixels, strict=True))}
             for target, pixels in zip(classes, counts, strict=True)
         ]
         self.table(name, rows)
-        self.image(name, confusion_picture(classes, counts))
+        self.image(f"{name}/picture", confusion_picture(classes, counts))
 
     @abstractmethod
     def end(self, ending: Ending) -> None:

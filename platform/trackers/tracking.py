@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from PIL import Image
@@ -13,23 +15,40 @@ from ..errors import InputError
 from ..records.progress import ForwardingDisplay, Metrics, ProgressDisplay
 from ..records.progress_file import METRICS, read_metrics
 from ..records.schema import RunRecord, StageRecord, SweepRecord, Trial
-from ..storage.json_files import read_json, write_json
+from ..storage.json_files import read_record, write_json
 from ..storage.storage import Location
 from ..storage.store import Store
 from . import contents
 from .tracker import Ending, TrackedRun, Tracker
 
 TRACKED = "trackers.json"
-"""Name of the file beside a record with the digest of the run by address of each tracker."""
+"""Name of the file beside a record that says what each tracker has of it, by its address."""
 NO_NUMBERS = {"step", "steps"}
 """What a training logs that is no number of its own."""
+
+
+@dataclass(kw_only=True)
+class Sent:
+    """What a tracker has of a run or sweep.
+
+    Attributes:
+        digest: digest of the run or sweep.
+        run_id: id of a sweep in the tracker; empty for a run.
+        trials: how those trials of a sweep ended that the tracker has, by their ids.
+        finished: whether the tracker has all of the run or sweep.
+    """
+
+    digest: str
+    run_id: str = ""
+    trials: dict[str, str] = field(default_factory=dict)
+    finished: bool = False
 
 
 class Tracking:
     """The trackers of one run or sweep; a context manager that ends them.
 
     A tracker that fails is left out from then on, after one warning that names it. A finished run
-    that a tracker has already is not sent again.
+    that a tracker has already is not sent again, and neither is a trial of a sweep that goes on.
 
     Args:
         trackers: trackers that have not started; without any, nothing is tracked.
@@ -49,6 +68,7 @@ class Tracking:
         self.fields = fields or {}
         self.lock = threading.RLock()
         self.run: TrackedRun | None = None
+        self.sent: dict[str, Sent] = {}  # by kind of tracker
         self.trials: set[str] = set()
         self.last_steps: dict[str, int] = {}
 
@@ -66,6 +86,8 @@ class Tracking:
     def begin(self, record: RunRecord | SweepRecord, again: bool = False) -> None:
         """Start the trackers, unless they have started.
 
+        A tracker that has a part of the sweep goes on with it.
+
         Args:
             record: record of the run or sweep, as far as it is known.
             again: whether to start those, too, that have the finished run or sweep already.
@@ -73,14 +95,25 @@ class Tracking:
         if self.run or not self.trackers:
             return
         self.run = run = contents.tracked_run(record, self.fields)
-        kept = {} if again else self._kept(record)
-        for tracker in [t for t in self.trackers if kept.get(t.address) == record.digest]:
-            self.trackers.remove(tracker)
-            self.warn(
-                f"{tracker.kind} has {run.name} already, at {tracker.address}; remove "
-                f"{self._file(record)} to send it again"
-            )
+        kept = self._kept()
+        for tracker in [*self.trackers]:
+            sent = kept.get(tracker.address)
+            if sent is None or sent.digest != record.digest:
+                sent = Sent(digest=record.digest)
+            if sent.finished and not again:
+                self.trackers.remove(tracker)
+                self.warn(
+                    f"{tracker.kind} has {run.name} already, at {tracker.address}; remove "
+                    f"{self._file} to send it again"
+                )
+                continue
+            tracker.run_id = sent.run_id
+            self.sent[tracker.kind] = dataclasses.replace(sent, finished=False)
         self._each(lambda tracker: tracker.start(run))
+        if run.is_sweep:
+            for tracker in self.trackers:
+                self.sent[tracker.kind].run_id = tracker.run_id
+            self._keep(self.trackers)
 
     def training(self, stage: str, rows: Sequence[Metrics]) -> None:
         """Send what a training logged, without the steps that were sent before."""
@@ -106,7 +139,11 @@ class Tracking:
                 self.training(name, read_metrics(artifact.file(METRICS)))
 
     def trial(self, trial: Trial) -> None:
-        """Send a trial that has ended, with its fields and its objective."""
+        """Send a trial that has ended, with its fields and its objective.
+
+        A tracker that has the trial gets it again only if it ended in another way: a trial that
+        failed runs again when its sweep is resumed.
+        """
         with self.lock:
             if self.run is None or trial.id in self.trials:
                 return
@@ -117,12 +154,17 @@ class Tracking:
                 ending = "failed" if trial.status == "failed" else "stopped"
 
             def send(sweep: Tracker) -> None:
+                ended = self.sent[sweep.kind].trials
+                if ended.get(trial.id) == ending:
+                    return
                 tracker = type(sweep)(sweep.folder)
                 tracker.start(run, sweep)
                 tracker.scalars(contents.trial_rows(trial))
                 tracker.end(ending)
                 if trial.value is not None:
                     sweep.scalars([(int(trial.id), {"trials/miou": trial.value})])
+                ended[trial.id] = ending
+                self._keep([sweep])
 
             self._each(send)
 
@@ -144,11 +186,10 @@ class Tracking:
         else:
             self._send_results(record)
             self._send_picture(picture)
-        addresses = [tracker.address for tracker in self._end("done")]
-        if addresses:
-            with contextlib.suppress(InputError):  # the store may be read-only
-                kept = {**self._kept(record), **dict.fromkeys(addresses, record.digest)}
-                write_json(self._file(record), kept)
+        ended = self._end("done")
+        for tracker in ended:
+            self.sent[tracker.kind].finished = True
+        self._keep(ended)
 
     def _send_results(self, record: RunRecord) -> None:
         for name, stage in contents.stage_names(record).items():
@@ -194,17 +235,27 @@ class Tracking:
                         f"{self.run.name if self.run else 'the run'}: {reason}"
                     )
 
-    def _file(self, record: RunRecord | SweepRecord) -> Location:
-        folder = "sweeps" if isinstance(record, SweepRecord) else "runs"
-        return self.store.location(folder, record.name, TRACKED)
+    @property
+    def _file(self) -> Location:
+        """The file that says what each tracker has of the run or sweep, which has begun."""
+        assert self.run is not None
+        folder = "sweeps" if self.run.is_sweep else "runs"
+        return self.store.location(folder, self.run.name, TRACKED)
 
-    def _kept(self, record: RunRecord | SweepRecord) -> dict[str, str]:
-        """Return the digest of the finished run that each tracker has, by address."""
+    def _kept(self) -> dict[str, Sent]:
+        """Return what earlier commands sent of the run or sweep, by address of the tracker."""
         try:
-            kept = read_json(self._file(record))
-        except (FileNotFoundError, InputError):
+            kept: dict[str, Sent] = read_record(self._file, dict[str, Sent])
+        except InputError:
             return {}
-        return kept if isinstance(kept, dict) else {}
+        return kept
+
+    def _keep(self, trackers: Sequence[Tracker]) -> None:
+        """Write down for later commands what trackers have of the run or sweep."""
+        new = {tracker.address: self.sent[tracker.kind] for tracker in trackers}
+        if new:
+            with contextlib.suppress(InputError):  # the store may be read-only
+                write_json(self._file, {**self._kept(), **new})
 
 
 class TrackedDisplay(ForwardingDisplay):

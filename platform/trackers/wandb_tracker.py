@@ -56,15 +56,20 @@ class WandbTracker(Tracker):
 
     def start(self, run: TrackedRun, sweep: Tracker | None = None) -> None:
         wandb = _library()
+        offline = os.environ.get("WANDB_MODE", "") in OFFLINE
+        known = "" if offline else self.run_id  # W&B goes on with no run that is offline
         self.run = wandb.init(
             project=self.project,
             name=run.name,
             group=run.sweep or None,
             config={**run.fields, **{f"about.{name}": text for name, text in run.tags.items()}},
             notes=run.tags.get("command"),
+            id=known or None,
+            resume="allow" if known else None,
             reinit="create_new",
             settings=wandb.Settings(console="off"),
         )
+        self.run_id = self.run.id
         self.groups: set[str] = set()
 
     def scalars(self, rows: Sequence[tuple[int, Mapping[str, float]]]) -> None:

@@ -44,7 +44,10 @@ def parse_budget(text: str) -> Budget:
 
 
 def spending(sweep: SweepRecord) -> str:
-    """Return the budget and what the trials computed of it, in words; empty without a budget."""
+    """Return the budget and what the trials spent of it, in words; empty without a budget.
+
+    The time that a failed trial lost counts as a stage, as it does for the budget.
+    """
     computed = {stage.key: stage.seconds for trial in sweep.trials for stage in trial.stages}
     spent = f"{len(computed)} stages in {sum(computed.values()):,.0f} s"
     return f"{spent} of a budget of {sweep.budget}" if sweep.budget else ""

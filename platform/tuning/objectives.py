@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..errors import InputError
 from ..records.schema import SweepRecord, Trial
-from .ranking import Point, point_key, ranking, trials_by_point
+from .ranking import Point, counted_trials, point_key, ranking, trials_by_point
 
 SEED, PSEUDO_LABELS, PREDICTIONS = "seed", "pseudo labels", "predictions of the segmenter"
 """The results that trials may score."""
@@ -143,7 +143,8 @@ def mean_objectives(trials: Sequence[Trial], names: Sequence[str]) -> dict[str, 
 def ranking_by(trials: Sequence[Trial], rule: Rule) -> list[Point]:
     """Return the points of a sweep by a rule, best first, with mean and spread of its objective.
 
-    Points without a finished trial, or which break a condition, are left out.
+    Points without a finished trial, with a stopped training, or which break a condition, are left
+    out.
     """
     objective, originals = OBJECTIVES[rule.objective], {t.id: t for t in trials}
     sign = 1 if objective.more else -1
@@ -183,15 +184,14 @@ class BestSoFar:
         earlier = self._key_by_id.get(trial.id, key)
         self._trials.get(earlier, {}).pop(trial.id, None)
         self._key_by_id[trial.id] = key
-        if trial.status == "done":
-            self._trials.setdefault(key, {})[trial.id] = trial
+        self._trials.setdefault(key, {})[trial.id] = trial
         for changed in {earlier, key}:
             self._update(changed)
 
     def _update(self, key: str) -> None:
         """Compute the mean of one point again."""
-        trials = [*self._trials.get(key, {}).values()]
-        means = mean_objectives(trials, [*self.rule.measures])
+        trials = sorted(self._trials.get(key, {}).values(), key=lambda trial: int(trial.id))
+        means = mean_objectives(counted_trials(trials), [*self.rule.measures])
         mean = means[self.rule.objective]
         self._means.pop(key, None)
         if mean is not None and self.rule.keeps(means):
@@ -223,7 +223,7 @@ def standing(sweep: SweepRecord) -> dict[str, str]:
     """
     points = leading_points(sweep)
     word = "tied" if len(points) > 1 else "best"
-    if len(points) == 1 and seed_count(points[0]) == 1:
+    if len(points) == 1 and len(points[0].trials) == 1:
         word = "chosen"
     return {trial.id: word for point in points for trial in point.trials}
 
@@ -243,11 +243,6 @@ def scored_result(fields: Iterable[str]) -> str:
     return PSEUDO_LABELS if "refine" in groups else SEED
 
 
-def seed_count(point: Point) -> int:
-    """Return the number of random seeds of a point; trials with the same seed are one training."""
-    return len({trial.seed for trial in point.trials})
-
-
 def pareto_front(
     trials: Sequence[Trial], names: Sequence[str]
 ) -> list[tuple[Trial, dict[str, float]]]:
@@ -257,7 +252,7 @@ def pareto_front(
     stand for their first trial, by the first objective, best first.
 
     Args:
-        trials: the trials of a sweep; those that did not finish are left out.
+        trials: the trials of a sweep; those by which no point counts are left out.
         names: names of the objectives.
     """
     points = []

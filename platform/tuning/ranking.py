@@ -15,7 +15,7 @@ from ..serialization import as_json
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """The finished trials of one point of a search space, with mean and spread of the objective.
+    """The trials by which a point of a search space counts, with mean and spread of the objective.
 
     The spread is the standard deviation, 0 for a single trial. `tied` says whether the best point's
     mean is above this mean by no more than the larger one of the two points' spreads.
@@ -32,19 +32,38 @@ def point_key(params: Mapping[str, object]) -> str:
     return json.dumps(as_json(params), sort_keys=True)
 
 
-def trials_by_point(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
-    """Return the finished trials of each point, by the `point_key` of their values."""
-    groups: dict[str, list[Trial]] = {}
+def counted_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials by which a point counts: the first finished one of each random seed.
+
+    A search may try a point twice. The second trial is the same training, and finds its stages in
+    the store. The list is empty where a scheduler stopped the training of a random seed, because
+    the better seeds alone would make the point look better than it is.
+
+    Args:
+        trials: all trials of the point, in the order of their numbers.
+    """
+    finished: dict[int, Trial] = {}
     for trial in trials:
         if trial.status == "done":
-            groups.setdefault(point_key(trial.params), []).append(trial)
-    return groups
+            finished.setdefault(trial.seed, trial)
+    stopped = {trial.seed for trial in trials if trial.status == "stopped"}
+    return [] if stopped - finished.keys() else [*finished.values()]
+
+
+def trials_by_point(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """Return the `counted_trials` of each point that has any, by the `point_key` of its values."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(point_key(trial.params), []).append(trial)
+    counted = {key: counted_trials(group) for key, group in groups.items()}
+    return {key: group for key, group in counted.items() if group}
 
 
 def ranking(trials: Sequence[Trial]) -> list[Point]:
     """Return the points of a sweep by the mean of their trials' values, best first.
 
-    Points without a finished trial that has a finite value are left out.
+    Points without a finished trial that has a finite value, or with a stopped training, are left
+    out.
     """
     points = []
     for group in trials_by_point(trials).values():

@@ -35,14 +35,18 @@ from .search import (
     most_points,
     trial_count,
 )
-from .spaces import COMBINATION, Domain, space_from, space_in_file_form
+from .search.known_points import draw_points
+from .spaces import COMBINATION, Domain, Params, space_from, space_in_file_form
 from .spaces.checks import check_changeable, check_space
-from .spaces.domains import domains_by_field, listed_values
+from .spaces.domains import domains_by_field, has_functions, listed_values
 
 MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", *get_args(SchedulerName))
 POPULATION = "pbt"
 """Name of the scheduler whose trials run side by side and take over each other's trainings."""
+PROBES = 32
+"""Number of points at which the functions of a space are tried, where a search chooses points by
+results, so that a changed function changes the key of the sweep."""
 REDUCTION = 2
 """ASHA compares trials after certain numbers of epochs, the rungs. One in REDUCTION trials goes on
 after each rung, and the next rung comes after REDUCTION times as many epochs."""
@@ -140,6 +144,14 @@ class Sweep:
             raise InputError(
                 f"--scheduler {self.scheduler} stops trainings, but a run with --imported has none"
             )
+        # Of trainings that are not shared, those that finish have seconds that a rule may compare.
+        measures = parse_rule(self.best).measures if self.is_population else set()
+        if self.scheduler and "seconds" in {*self.objectives, *measures}:
+            options = "--objectives and --best" if self.is_population else "--objectives"
+            raise InputError(
+                f"--scheduler {self.scheduler} stops or shares trainings, so the seconds of trials "
+                f"cannot be compared; leave seconds out of {options}"
+            )
         if self.is_population:
             self._check_population()
 
@@ -163,11 +175,6 @@ class Sweep:
             raise InputError(
                 f"{start} compares at least 2 trainings of at least 2 epochs; it has --trials "
                 f"{self.count} and training.epochs {self.base.training.epochs}"
-            )
-        if "seconds" in {*self.objectives, *parse_rule(self.best).measures}:
-            raise InputError(
-                f"{start} shares trainings among trials, so no trial has seconds of its own; "
-                "choose other --objectives and another --best"
             )
         if self.base.training.changes:
             raise InputError(f"{start} sets training.changes itself; leave the field out")
@@ -233,6 +240,7 @@ class Sweep:
             chosen += self.objectives if self.objectives != ("miou",) else ()
         chosen += [self.budget, self.concurrent] if self.budget else []
         chosen += ["shuffled"] if self.is_shuffled else []
+        computed = _computed_values(self) if has_functions(self.space) else ""
         return digest(
             {
                 "base": values_in_key(resolved(self.base, gpu)),
@@ -241,6 +249,7 @@ class Sweep:
                 "space": [
                     *space_in_file_form(self.space).items()
                 ],  # their order numbers the points
+                **({"computed": computed} if computed else {}),
                 "listed": self.listed_points,
                 "points": [self.count, *chosen],
                 "repeats": self.repeats,
@@ -328,6 +337,24 @@ def searcher(sweep: Sweep, costs: MarginalCosts | None = None) -> Searcher:
         costs,
         shuffled=sweep.is_shuffled,
     )
+
+
+def _computed_values(sweep: Sweep) -> str:
+    """Return the digest of points of a sweep, with the values that functions compute for them.
+
+    It changes with what a function refers to, such as a number of its file, which its source code
+    does not show. It is empty where two draws of the points differ, because a function draws random
+    numbers of its own.
+    """
+
+    def points() -> list[Params | None]:
+        if chooses_as_results_come(sweep.kind):
+            return [*draw_points(sweep.space, PROBES, sweep.base.seed)]
+        known = searcher(sweep)
+        return [known.suggest(number, {}) for number in range(sweep.count)]
+
+    first, second = digest(points()), digest(points())
+    return first if first == second else ""
 
 
 def best_experiment(sweep: Sweep, record: SweepRecord, seed: int) -> Experiment:

@@ -19,7 +19,7 @@ from ..records.schema import Score
 from ..serialization import as_json
 from .costs.stage_counts import stages_by_field, unneeded_stages
 from .objectives import parse_rule
-from .spaces import Computed
+from .spaces.domains import has_functions
 from .sweep import Sweep
 
 FAILED = -1.0
@@ -68,7 +68,7 @@ def planned_base(catalog: Catalog, sweep: Sweep) -> Plan:
 
 def _trains_differently(catalog: Catalog, sweep: Sweep) -> bool:
     """Return whether a field of the space may change the training of the classifier."""
-    computed = any(isinstance(d, Computed) for each in sweep.domains.values() for d in each)
+    computed = has_functions(sweep.space)
     stages = stages_by_field(catalog, sweep) if not computed else {}
     return computed or any("network" in names for names in stages.values())
 
@@ -173,6 +173,11 @@ def score_rung(execution: Execution, split: str, epochs: int, train: bool) -> Sc
     step = classify.rung(context, trained, network, planned.beside, split, epochs)
     if train:
         execution.execute(before=network)
+        if not execution.store.find(step.stage.name, step.stage.key):
+            # While another trial trains the network, the step would wait, and count this as its own
+            # seconds; so wait before it begins.
+            with execution.store.lock(network.key):
+                pass
         execution.compute(step)
     elif not execution.store.find(step.stage.name, step.stage.key):
         return None

@@ -36,6 +36,7 @@ from .costs.needed_stages import NeededStages, marginal_costs, wait_for_next_sec
 from .costs.stage_counts import kept_bytes, unneeded_stages
 from .journal import Journal, SweepPlan
 from .objectives import parse_rule, ranking_by
+from .ranking import trials_by_point
 from .runner.population import Population, report_member
 from .runner.schedulers import make_scheduler
 from .runner.trial_queue import TrialConfig, TrialQueue
@@ -98,10 +99,16 @@ def _checked_record(record: SweepRecord) -> SweepRecord:
     """Return the record of a sweep after checking that it has a best trial.
 
     Raises:
-        InputError: no trial has the status `done`, or no such trial can be the best one by the
-            rule.
+        InputError: no trial has the status `done`, each point has a stopped training, or no point
+            can be the best one by the rule.
     """
-    if record.best is None and any(t.status == "done" for t in record.trials):
+    finished = any(t.status == "done" for t in record.trials)
+    if record.best is None and finished and not trials_by_point(record.trials):
+        raise InputError(
+            "every point that finished has a stopped training, too, so none can be the best; leave "
+            "out --scheduler, or choose fewer --repeats"
+        )
+    if record.best is None and finished:
         rule = parse_rule(record.rule)
         fault = (
             f"keeps the rule {record.rule!r}"
@@ -241,7 +248,7 @@ def _queue(sweep: Sweep, before: Sequence[Trial], needed: NeededStages | None) -
     points = searcher(sweep, costs)
     for ended in before:
         points.recall(int(ended.id) // sweep.repeats, ended.params)
-    return TrialQueue(sweep, points, [ended for ended in before if not ended.error], costs)
+    return TrialQueue(sweep, points, before, costs)
 
 
 def _lanes(catalog: Catalog, name: str) -> Path:
@@ -271,7 +278,7 @@ def _tune(
 
     cluster.connect()
     queue = _queue(sweep, journal.trials(), needed)
-    kept = kept_bytes(plan(sweep.trial_experiment({}), catalog), sweep.split)
+    kept = kept_bytes(catalog, sweep)
     trial = _trial_function(catalog, sweep, journal, len(queue.left), kept)
     progress.plan([queue.title, "the best point on all splits"])
     progress.start(queue.title)

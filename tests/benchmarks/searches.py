@@ -60,6 +60,9 @@ def carried_out(catalog: Catalog, sweep: Sweep, needed: NeededStages, search_see
             value=report["value"],
             stages=needed.computed(point, sweep.base.seed),
         )
+        if report["error"]:
+            lost = needed.lost(ended, time.time(), 0)
+            ended = dataclasses.replace(ended, stages=(*ended.stages, lost))
         queue.end(number, ended)
         if ended.status == "done" and ended.value is not None:
             best = max(best, ended.value)

@@ -39,6 +39,9 @@ def needed(sweep):
         needs=lambda point: (Need(key(point), "maps", "maps"),),
         held=lambda: (),
         computed=computed,
+        lost=lambda trial, ended, earlier: StageRecord(
+            stage="failed", title="failed trial", key=trial.id, seconds=0.0, cached=False
+        ),
     )
 
 

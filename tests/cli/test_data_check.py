@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from wsss.platform.api import Folder, add
 from wsss.platform.cli import main
@@ -170,9 +171,16 @@ def test_a_copy_of_a_training_image_in_val_is_named(
 def test_the_check_of_older_shards_is_computed_from_them(
     folder: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    wsss(tmp_path, capsys, "data", "folder", str(folder), "--name", "pets", "--quiet")
+    shutil.copy(folder / "images/i0.png", folder / "images/i4.png")
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    with Image.open(folder / "images/i5.png") as image:
+        image.save(folder / "images/i5.png", exif=turned)
+    options = ("--name", "pets", "--orientation", "stored", "--quiet")
+    wsss(tmp_path, capsys, "data", "folder", str(folder), *options)
     artifact = registry.open_dataset(Store(tmp_path / "store"), "pets")
     kept = check_of_shards(artifact)
+    assert (kept.whole.turned, kept.duplicates[0].first) == (1, (("i0", "i4"),))
     about = {k: v for k, v in artifact.about.items() if k != "check"}
     older = Artifact(artifact.folder, {**artifact.manifest, "about": about})
     assert check_of_shards(older) == kept
@@ -191,13 +199,29 @@ def test_the_python_api_says_what_the_check_finds(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("names", "state"),
+    [((), "none that PyTorch can use"), (("A", "B", "A"), "2 x A, 1 x B")],
+)
+def test_doctor_names_the_gpus(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], state: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(names))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+    code, out, _ = wsss(tmp_path, capsys, "doctor")
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if line.startswith("GPUs "))
+    assert line.split(maxsplit=1)[1].startswith(state)
+
+
 def test_doctor_names_the_data_sets_that_there_are(
     folder: Path, tmp_path: Path, capsys: Any
 ) -> None:
     wsss(tmp_path, capsys, "data", "folder", str(folder), "--name", "pets", "--quiet")
     code, _, err = wsss(tmp_path, capsys, "doctor", "cats")
     assert code == 2
-    assert "there is no data set 'cats'; there are: pets" in err
+    assert f"no data set 'cats' in the store {tmp_path / 'store'}; there are: pets (make it" in err
     code, out, _ = wsss(tmp_path, capsys, "doctor", "pets")
     assert code == 0
     assert out.splitlines()[0].split()[:2] == ["images", "masks"]

@@ -88,7 +88,7 @@ def test_the_default_of_an_option_is_part_of_its_sentence(
     monkeypatch.setenv("WSSS_STORE", "100% mine")
     assert "sets the default (default: 100% mine)." in " ".join(help_of(("doctor",)).split())
     assert "Splits to import (default: train val)." in " ".join(help_of(("import",)).split())
-    assert "20 points of continuous fields (default: 0)." in " ".join(help_of(("sweep",)).split())
+    assert "needs a number or a --budget (default: 0)." in " ".join(help_of(("sweep",)).split())
 
 
 @pytest.mark.parametrize("columns", [10, 80, 500])

@@ -1,4 +1,5 @@
-"""Test of deploy/slurm.sbatch: a job of Slurm that is preempted goes on where it was."""
+"""Test of deploy/slurm.sbatch: a job of Slurm that is preempted goes on where it was, and a method
+in a folder of the user runs."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import pytest
 from hosts import SHARED, Network, missing
 from limits import HANG, wait_until
 from slurm_cluster import PROGRAMS, SlurmCluster
-from small_chain import CHAIN, DATA, SABOTEUR, Fault, files_of, wait_for_the_first_epoch
-from written_pages import ROOT
+from small_chain import CHAIN, DATA, SABOTEUR, SMALL, Fault, files_of, wait_for_the_first_epoch
+from written_pages import ROOT, files_of_method_folder
 
 pytestmark = [
     pytest.mark.faults,
@@ -60,4 +61,16 @@ def test_a_job_that_is_preempted_goes_on(
     wait_until(lambda: ended(cluster, job), "the job has gone on and is done")
     assert "DUE TO PREEMPTION" in log(cluster)
     assert not again.exists(), "the training has begun from scratch"
-    assert files_of(network.shared / "store") == files_of(on_one_machine)
+    store = network.shared / "store"
+    assert files_of(store) == files_of(on_one_machine)
+
+    folder = network.shared / "mine"
+    folder.mkdir()
+    for name, text in files_of_method_folder().items():
+        (folder / name).write_text(text)
+    words = ("run", "squared.yaml", "--data", "scenes", "--quiet", *SMALL)
+    method = cluster.submit(*options, f"--chdir={SHARED / folder.name}", SCRIPT, *words)
+    wait_until(lambda: ended(cluster, method), "the method of a folder has run")
+    after, before = files_of(store), files_of(on_one_machine)
+    assert after["network"] == before["network"]
+    assert len(after["maps"]) == 2 * len(before["maps"])

@@ -9,7 +9,7 @@ import numpy as np
 from drawn_records import HOSTILE, QUOTES
 from PIL import Image
 from wsss.platform.data.formats import shards
-from wsss.platform.data.images import encode_png
+from wsss.platform.data.images import decode_image
 from wsss.platform.data.sources.source import Item, Record
 from wsss.platform.storage.artifact import Stage
 from wsss.platform.storage.artifact_files import ArtifactFolder
@@ -54,10 +54,9 @@ class Drawn:
         return Record(
             id=item.id,
             image=out.getvalue(),
-            height=40,
-            width=60,
+            pixels=decode_image(out.getvalue(), item.id),
             labels=item.labels,
-            mask=encode_png(mask) if self.masks else None,
+            mask=mask if self.masks else None,
             split=item.split,
         )
 

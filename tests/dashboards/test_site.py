@@ -12,7 +12,7 @@ from drawn_records import HOSTILE, QUOTES
 from drawn_store import add_hostile, add_sweep, run_of
 from html_pages import Document
 from wsss.dashboards.pages.layout import POLICY
-from wsss.dashboards.pages.papers import leaderboard, tables
+from wsss.dashboards.published import leaderboard, tables
 from wsss.dashboards.site import Site
 from wsss.platform.records.schema import SpeedRecord, SpeedRow
 from wsss.platform.storage.json_files import write_json

@@ -20,7 +20,7 @@ from wsss.platform.method import build_experiment, methods
 
 LONGEST = 900
 """Largest number of words of a page, without code blocks and without generated tables."""
-OTHER_PROGRAMS = {"--network", "--node-ip-address"}
+OTHER_PROGRAMS = {"--editable", "--partition"}
 """Options of other programs than `wsss` that pages may name in a sentence."""
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 """Elements that make a browser load something, and the attribute with the address."""
@@ -57,7 +57,7 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     named = {name for name in names if name.split(".")[0] in groups and name != "baseline.FIELD"}
     assert named <= known | {name.rpartition(".")[0] for name in known}
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", prose(page)))
-    assert named <= options_of_commands()
+    assert named <= options_of_commands() | OTHER_PROGRAMS
 
 
 def test_options_are_found_in_text() -> None:

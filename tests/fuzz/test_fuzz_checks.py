@@ -16,17 +16,24 @@ from wsss.dashboards.pages.layout import render
 from wsss.platform.data.check.dataset_check import DatasetCheck, check_of_dataset
 from wsss.platform.data.check.findings import refusal, sentences
 from wsss.platform.data.check.rows import rows_of
-from wsss.platform.data.check.shard_check import check_of_image
+from wsss.platform.data.check.shard_check import check_of_record
 from wsss.platform.data.formats.checked_shards import kept_check
-from wsss.platform.data.images import encode_png
+from wsss.platform.data.sources.source import Record
 from wsss.platform.serialization import as_json, from_json
 from wsss.platform.storage.store import Store
 
 MASK = np.array([[0, 1, 255]] * 2, np.uint8)
-ROW = {"id": "a", "image": encode_png(MASK), "labels": [0, 1], "height": 2, "width": 3}
+RECORD = Record(
+    id="a",
+    image=b"",
+    pixels=np.zeros((2, 3, 3), np.uint8),
+    labels=(0, 1),
+    mask=MASK,
+    split="train",
+)
 CHECK = as_json(
     check_of_dataset(
-        {"train": [check_of_image(ROW, MASK, 2, "train", ("train-00000.parquet", 0))]},
+        {"train": [check_of_record(RECORD, 2, ("train-00000.parquet", 0))]},
         ("cat", "dog"),
         {"train": ("train",)},
     )

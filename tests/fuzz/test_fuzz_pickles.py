@@ -34,7 +34,9 @@ def contents(kind: str) -> Any:
     if FORMATS[kind].probabilities:
         planes = np.full((CLASSES + 1, *SIZE), 0.25, np.float32)
     if FORMATS[kind].square:
-        return np.full((CLASSES, 16, 16), 9, np.uint8)
+        square = np.zeros((CLASSES, 16, 16), np.uint8)
+        square[list(LABELS)] = 9
+        return square
     return FORMATS[kind].write(list(LABELS), planes)
 
 

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 from small_files import CSV, NAMES, check_classes, fill
-from wsss.platform.data.images import encode_png
+from wsss.platform.data.images import decode_image, encode_png
 from wsss.platform.data.sources.coco import COCO
 from wsss.platform.data.sources.coco.segmentations import segmentation_mask
 from wsss.platform.data.sources.folder import Folder
@@ -195,6 +195,9 @@ def test_undamaged_trees_are_read(
     records = [source.load(item) for item in source.items()]
     assert len(records) > 1
     assert any(record.labels for record in records)
+    for record in records:
+        np.testing.assert_array_equal(record.pixels, decode_image(record.image, record.id))
+        assert record.orientation == 1
 
 
 def damaged_file(files: dict[str, bytes]) -> st.SearchStrategy[tuple[str, bytes]]:

@@ -72,6 +72,10 @@ def plane(value=0.5, size=SIZE):
         ("irn", {"keys": [0, 3], "high_res": np.stack([plane(size=(62, 45))] * 2)}, "62 x 45"),
         ("irn", {"keys": [0, 3], "cam": plane()[None]}, "high_res"),
         ("sipe", {"keys": [0, 3], "cam": plane()[None]}, "IS_CAM"),
+        ("sipe", {"keys": [1, 4], "IS_CAM": np.stack([plane()] * 3)}, "do not begin with 0"),
+        ("sipe", {"keys": [0, 3], "IS_CAM": np.stack([plane()] * 3)}, "its classes are"),
+        ("drs", np.ones((5, 320, 320), np.uint8), r"of the classes \[1, 2, 4\] are not zero"),
+        ("drs", np.zeros((5, 320, 320), np.float32), "hold float32, not whole numbers of 8 bits"),
         ("drs", np.zeros((4, 320, 320), np.uint8), "planes of 4 classes"),
         ("mctformer", {"a": plane()}, "dict from class numbers"),
         ("clip-es", {"keys": [0, 3], "attn_highres": np.array(["a", "b"])}, "not numbers"),
@@ -92,6 +96,27 @@ def test_planes_follow_their_classes_in_any_key_order(tmp_path_factory, order):
     maps = formats.read("clip-es", path, "a", (0, 2, 4), SIZE, CLASSES)
     assert maps.classes == (1, 3, 5)
     np.testing.assert_allclose(maps.planes[:, 0, 0].astype(float), [0.1, 0.3, 0.5], atol=1e-3)
+
+
+def test_maps_of_sipe_have_the_keys_of_its_code(tmp_path):
+    """Its code pads the labels with the background in front, and saves where they are not zero."""
+    planes = np.stack([plane((k + 1) / 10) for k in range(3)])
+    path = saved(tmp_path / "a.npy", {"keys": np.array([0, 1, 4]), "IS_CAM": planes})
+    maps = formats.read("sipe", path, "a", (0, 3), SIZE, CLASSES)
+    assert maps.classes == (0, 1, 4)
+    np.testing.assert_allclose(maps.planes[:, 0, 0].astype(float), [0.1, 0.2, 0.3], atol=1e-3)
+    content = safe_pickle.load(formats.write("sipe", tmp_path, maps, CLASSES))
+    assert content["keys"].tolist() == [0, 1, 4]
+    assert content["IS_CAM"].shape == (3, *SIZE)
+
+
+def test_an_image_without_labels_may_have_no_file():
+    """MCTformer writes none."""
+    assert formats.without_file("mctformer", [])
+    for kind, labels in (("mctformer", [1]), ("sipe", []), ("msc-seg", []), ("png", [])):
+        assert not formats.without_file(kind, labels)
+    maps = formats.no_maps("a", SIZE)
+    assert (maps.classes, maps.planes.shape) == ((), (0, 12, 16))
 
 
 def test_maps_that_do_not_fit_a_format_are_not_written(tmp_path):

@@ -1,4 +1,4 @@
-"""Tests of methods that the current folder declares, which need no installation."""
+"""Tests of methods of other packages: declared by the current folder, or installed."""
 
 from __future__ import annotations
 
@@ -177,6 +177,61 @@ def test_a_method_that_is_edited_counts_once(enter: Enter, monkeypatch: pytest.M
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     assert find_method("squared").code
+
+
+@contextlib.contextmanager
+def installed(folder: Path, code: str = CODE) -> Iterator[None]:
+    """Install a package with the module `my_squared` in a folder, as a new process would see it."""
+    info = folder / "my_methods-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-methods\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[wsss.methods]\nsquared = my_squared:Squared\n")
+    (folder / "my_squared.py").write_text(code)
+    with method_folder(folder.parent, "my_squared"):
+        sys.path.insert(0, str(folder))
+        yield
+
+
+def test_an_installed_method_may_look_for_its_base(tmp_path: Path) -> None:
+    """Its module is imported while the methods are gathered."""
+    with installed(tmp_path / "site-packages"):
+        assert issubclass(methods()["squared"], find_method("cam"))
+        assert find_method("squared").code == ""
+        assert "squared" not in registry.registered()
+
+
+def test_a_changed_method_of_an_editable_package_has_another_digest(tmp_path: Path) -> None:
+    digests = []
+    for code in (CODE, CODE, CODE.replace("** 2", "** 3")):
+        with installed(tmp_path / "src", code):
+            digests.append(find_method("squared").code)
+            assert registry.registered()["squared"][1] == methods()["squared"].code == digests[-1]
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[0]
+
+
+def test_the_digest_of_the_driver_counts_on_a_worker(tmp_path: Path) -> None:
+    with installed(tmp_path / "src"):
+        sent = registry.registered() | {"squared": (find_method("squared"), "of the driver")}
+    with installed(tmp_path / "src"):
+        registry.restore(sent)
+        assert methods()["squared"].code == find_method("squared").code == "of the driver"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import missing_module", "cannot be imported: No module named 'missing_module'; mend"),
+        ("Other = 1", "my_squared.* has no attribute 'Squared'; mend the package, or uninstall it"),
+        ("Squared = 1", "is no class derived from Method; mend the package"),
+    ],
+)
+def test_a_broken_package_is_named(tmp_path: Path, code: str, message: str) -> None:
+    sentence = "the package my-methods declares the method 'squared' as 'my_squared:Squared', which"
+    with installed(tmp_path / "site-packages", code):
+        with pytest.raises(InputError, match=f"^{sentence} .*{message}"):
+            methods()
+        assert find_method("cam").name == "cam"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from wsss.platform.data.formats.shards import Slice
@@ -54,8 +52,8 @@ def scenes() -> Batch:
     """Return drawn scenes as one batch, with square superpixels and the masks as probabilities."""
     source = Scenes(train=IMAGES, val=1, size=SIDE, max_objects=1)
     records = [source.load(item) for item in source.items()[:IMAGES]]
-    pixels = np.stack([np.asarray(Image.open(io.BytesIO(r.image))) for r in records])
-    masks = [np.array(Image.open(io.BytesIO(r.mask))) for r in records if r.mask]
+    pixels = np.stack([r.pixels for r in records])
+    masks = [r.mask for r in records if r.mask is not None]
     classes = len(source.classes)
     labels = torch.zeros(IMAGES, classes)
     for row, record in zip(labels, records, strict=True):

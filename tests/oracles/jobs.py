@@ -72,7 +72,7 @@ def drawn_scenes(folder: Path, images: int) -> Data:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the statistics are the means over all batches
     items = source.items()[:images]
-    pixels = np.stack([decode_image(source.load(item).image, item.id) for item in items])
+    pixels = np.stack([source.load(item).pixels for item in items])
     with torch.no_grad():
         features.train()(normalized(torch.from_numpy(pixels)))
     torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, folder / "net.pth")

@@ -114,3 +114,11 @@ def test_records_without_digests_are_read() -> None:
     assert run_from_json(row, "run.json").digests == DIGESTS
     del row["digests"]
     assert run_from_json(row, "run.json").digests == {}
+
+
+def test_a_split_that_one_record_lacks_is_known_from_another_record() -> None:
+    train = {"train": {"ids": "4" * 64, "masks": "5" * 64}}
+    assert same_data(run("a", "k1", train), run("b", "k1", DIGESTS), "val")
+    assert known_digests([run("a", "k1", train), run("b", "k1", DIGESTS)]) == {
+        "k1": {**train, **DIGESTS}
+    }

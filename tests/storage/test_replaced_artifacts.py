@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from stored_artifacts import Compute, objects
+from stored_artifacts import Compute, objects, overwrite
 from wsss.platform.errors import InputError
 from wsss.platform.storage.store import Store, open_store
 
@@ -91,4 +91,30 @@ def test_a_damaged_file_of_an_earlier_attempt_moves_no_later_attempt(bucket, sta
     with pytest.raises(InputError, match="was computed again meanwhile"):
         list(earlier.folder.content("a.bin", earlier.manifest["files"]["a.bin"]["sha256"]))
     assert store.find("thing", stage.key)
+    assert len(store.faults()) == 1
+
+
+def test_an_attempt_is_not_published_over_an_artifact(store, other, stage):
+    """Over NFS a process may find no artifact although another process has just published one."""
+    published, _ = other.get(stage, Compute())
+    begun = store.storage.new_attempt(stage.name, stage.key)
+    about = Compute()(begun)
+    artifact = store._publish(stage, begun, about, 1.0)
+    assert artifact.manifest == published.manifest
+    assert artifact.file("a.bin").read() == b"content of a"
+    assert store.faults() == []
+
+
+def test_a_damaged_file_moves_no_attempt_that_another_process_uploads(bucket, stage, elsewhere):
+    store = open_store(bucket)
+    store.get(stage, Compute())
+    overwrite(store, "/a.bin~", b"another of a")
+    begun = store.storage.new_attempt(stage.name, stage.key)
+    (begun / "a.bin").write_bytes(b"content of a")
+    elsewhere()
+    one, other = (open_store(bucket).open(stage.name, stage.key) for _ in range(2))
+    with pytest.raises(InputError, match="was moved to quarantine, and the next run"):
+        one.file("a.bin").local()
+    assert other.folder._set_aside("a.bin").startswith("was moved to quarantine meanwhile")
+    assert [name.startswith(begun.attempt) for name in objects(store)] == [True]
     assert len(store.faults()) == 1

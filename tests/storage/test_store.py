@@ -123,6 +123,8 @@ def test_an_aborted_computation_leaves_nothing(store, stage, error):
 def test_a_full_disk_is_reported_in_words_and_leaves_nothing(store, stage, number):
     with pytest.raises(InputError, match=r"disk of .* is full, and nothing of thing"):
         store.get(stage, Compute(OSError(number, "full")))
+    with pytest.raises(InputError, match=r"disk of /tmp/x is full, and nothing of thing"):
+        store.get(stage, Compute(OSError(number, "full", "/tmp/x")))
     assert leftovers(store) == []
 
 

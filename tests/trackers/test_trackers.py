@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from limits import HANG
 from PIL import Image
-from wsss.platform.trackers import opening
+from wsss.platform.errors import InputError
+from wsss.platform.trackers import opening, wandb_tracker
 from wsss.platform.trackers.mlflow_tracker import MLflowTracker
 from wsss.platform.trackers.tensorboard_tracker import TensorBoardTracker
 from wsss.platform.trackers.tracker import TrackedRun, Tracker
@@ -24,10 +26,17 @@ from wsss.platform.trackers.wandb_tracker import WandbTracker
 
 FIELDS = {"lpcam.tau": 0.5, "training.epochs": 4, "refine.kind": "irn", "views.scales": [1.0, 0.5]}
 FIELD_TEXTS = {name: v if isinstance(v, str) else json.dumps(v) for name, v in FIELDS.items()}
-TAGS = {"dataset": "scenes", "command": "wsss run lpcam"}
+TAGS = {"dataset": "scenes", "command": "wsss sweep lpcam", "kind": "sweep"}
 RUN = TrackedRun(name="first", fields=FIELDS, tags=TAGS)
+"""A sweep, which is a run that has trials."""
 TRIAL = TrackedRun(name="first-0003", fields={"lpcam.tau": 0.25}, sweep="first")
-CLASSES = ("background", "disc", "ring")
+LATER_TRIAL = TrackedRun(name="first-0004", fields={"lpcam.tau": 0.5}, sweep="first")
+SCORES = {
+    "scores/val/cam+sipe:irn/miou": 0.75,
+    "scores/val/lpcam/miou": 0.5,
+    "scores/val/lpcam/irn/miou": 0.625,
+}
+CLASSES = ("background", "disc", "target")
 COUNTS = ((90, 10, 0), (5, 5, 0), (0, 0, 0))
 PICTURE = Image.fromarray(np.arange(12 * 9 * 3, dtype=np.uint8).reshape(12, 9, 3))
 
@@ -55,7 +64,7 @@ def kept_by_tensorboard(folder: Path, run: TrackedRun) -> Kept:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
-    name = "first/0003" if run.sweep else run.name
+    name = f"sweeps/{run.name.replace('-', '/')}"
     events = EventAccumulator(str(folder / "tensorboard" / name)).Reload()
     out = Kept()
     for tag in events.Tags()["scalars"]:
@@ -181,14 +190,18 @@ READERS: dict[type[Tracker], Callable[[Path, TrackedRun], Kept]] = {
 @pytest.fixture(params=opening.KINDS, ids=lambda kind: kind.kind)
 def tracker(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Tracker:
-    """Return a tracker that keeps everything below a temporary folder, without a network."""
+) -> Iterator[Tracker]:
+    """Yield a tracker that keeps everything below a temporary folder, without a network."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlruns'}")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     kind: type[Tracker] = request.param
-    return kind(tmp_path)
+    yield kind(tmp_path)
+    if kind is WandbTracker:
+        import wandb
+
+        wandb.teardown()  # or its service keeps to the folder of this test
 
 
 def test_a_tracker_keeps_a_run_and_a_trial_of_it(tracker: Tracker, tmp_path: Path) -> None:
@@ -202,7 +215,7 @@ def test_a_tracker_keeps_a_run_and_a_trial_of_it(tracker: Tracker, tmp_path: Pat
     trial.scalars([(0, {"miou": 0.25})])
     trial.end("failed")
     tracker.scalars([(2, {"network/loss": 0.5, "network/lr": 0.25})])
-    tracker.scalars([(0, {"miou": 0.5, "scores/val/cam+sipe:irn": 0.75})])
+    tracker.scalars([(0, {"miou": 0.5, **SCORES})])
     tracker.table("scores", [{"result": "lpcam|irn", "mIoU": 0.5, "boundary": None}])
     tracker.confusion("confusion/val/lpcam", CLASSES, COUNTS)
     tracker.image("images", PICTURE)
@@ -214,20 +227,116 @@ def test_a_tracker_keeps_a_run_and_a_trial_of_it(tracker: Tracker, tmp_path: Pat
     assert kept.numbers["network/loss"] == [(0, 2.0), (1, 1.875), (2, 0.5)]
     assert kept.numbers["network/lr"][-1] == (2, 0.25)
     assert kept.numbers["miou"] == [(0, 0.5)]
-    (name,) = (name for name in kept.numbers if name.startswith("scores/"))
-    assert re.fullmatch(r"scores/val/cam[+_]sipe[:_]irn", name)
+    first, *others = sorted(name for name in kept.numbers if name.startswith("scores/"))
+    assert re.fullmatch(r"scores/val/cam[+_]sipe[:_]irn/miou", first)
+    assert others == ["scores/val/lpcam/irn/miou", "scores/val/lpcam/miou"]
     titles, cells = kept.tables["scores"]
     assert titles == ["result", "mIoU", "boundary"]
     assert cells[0].replace("\\", "") == "lpcam|irn"
     assert cells[1:] == ["0.5", ""]
     assert kept.tables["confusion/val/lpcam"][:2] == [
-        ["target", *CLASSES],
+        ["target \\ prediction", *CLASSES],
         ["background", "90", "10", "0"],
     ]
     assert kept.pictures["images"] == PICTURE.size
-    assert kept.pictures["confusion/val/lpcam"][0] > 3 * 26
+    assert kept.pictures["confusion/val/lpcam/picture"][0] > 3 * 26
     assert kept.ending == "done"
     of_trial = read(tmp_path, TRIAL)
     assert of_trial.fields == {"lpcam.tau": "0.25"}
     assert of_trial.numbers == {"miou": [(0, 0.25)]}
     assert of_trial.ending != "done"
+
+
+def keep(tracker: Tracker, run: TrackedRun, sweep: Tracker | None = None) -> Tracker:
+    """Send a whole run with one number, and return its tracker."""
+    tracker.start(run, sweep)
+    tracker.scalars([(0, {"miou": 0.25})])
+    tracker.end("done")
+    return tracker
+
+
+def test_a_resumed_sweep_keeps_the_trials_that_were_sent_before(
+    tracker: Tracker, tmp_path: Path
+) -> None:
+    def new() -> Tracker:
+        return type(tracker)(tracker.folder)
+
+    sweep = keep(tracker, RUN)
+    keep(new(), TRIAL, sweep)
+    resumed = new()
+    resumed.run_id = sweep.run_id
+    keep(new(), LATER_TRIAL, keep(resumed, RUN))
+    assert sweep.run_id
+    for trial in (TRIAL, LATER_TRIAL):
+        kept = READERS[type(tracker)](tmp_path, trial)
+        assert kept.fields == {"lpcam.tau": str(trial.fields["lpcam.tau"])}
+        assert kept.numbers == {"miou": [(0, 0.25)]}
+
+
+def test_a_resumed_sweep_goes_on_with_its_run_of_wandb_where_there_is_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def init(**options: Any) -> SimpleNamespace:
+        given.update(options)
+        return SimpleNamespace(id="of-w-and-b")
+
+    library = SimpleNamespace(init=init, Settings=dict)
+    monkeypatch.setattr(wandb_tracker, "_library", lambda: library)
+    for mode, expected in (("online", ("known", "allow")), ("offline", (None, None))):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        sweep = WandbTracker(tmp_path)
+        sweep.run_id = "known"
+        sweep.start(RUN)
+        assert (given["id"], given["resume"]) == expected
+        assert sweep.run_id == "of-w-and-b"
+
+
+@pytest.mark.parametrize("name", ["first", "sweeps"])
+def test_tensorboard_keeps_a_sweep_beside_any_run(tmp_path: Path, name: str) -> None:
+    def folders() -> list[str]:
+        """Return the folder of each file of events."""
+        root = tmp_path / "tensorboard"
+        return sorted(p.parent.relative_to(root).as_posix() for p in root.rglob("*.tfevents.*"))
+
+    run = TrackedRun(name=name, fields=FIELDS, tags={**TAGS, "kind": "run"})
+    keep(TensorBoardTracker(tmp_path), TRIAL, keep(TensorBoardTracker(tmp_path), RUN))
+    for _ in range(2):  # the second run takes the place of the first
+        keep(TensorBoardTracker(tmp_path), run)
+    assert folders() == [name, "sweeps/first", "sweeps/first/0003"]
+    keep(TensorBoardTracker(tmp_path), RUN)
+    assert folders() == [name, "sweeps/first"]
+
+
+@pytest.mark.parametrize("tracker", [MLflowTracker], indirect=True)
+def test_a_deleted_experiment_of_mlflow_is_refused(tracker: Tracker) -> None:
+    from mlflow import MlflowClient
+
+    tracker.check()
+    client = MlflowClient()
+    number = client.create_experiment("wsss")
+    client.delete_experiment(number)
+    with pytest.raises(InputError) as caught:
+        tracker.check()
+    assert str(caught.value) == (
+        f"MLflow at {tracker.address} cannot be used: the experiment was deleted; run mlflow "
+        f"experiments restore -x {number}, or name another experiment with MLFLOW_EXPERIMENT_NAME"
+    )
+
+
+@pytest.mark.parametrize("tracker", [MLflowTracker], indirect=True)
+def test_an_experiment_of_mlflow_that_another_command_creates_meanwhile_is_used(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    create = MlflowClient.create_experiment
+
+    def create_second(client: Any, name: str) -> Any:
+        create(client, name)
+        return create(client, name)
+
+    monkeypatch.setattr(MlflowClient, "create_experiment", create_second)
+    keep(tracker, RUN)
+    assert kept_by_mlflow(tmp_path, RUN).ending == "done"

@@ -12,10 +12,12 @@ from recording_tracker import Broken, Recorder
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 from wsss.platform.records.progress import ProgressDisplay
-from wsss.platform.records.schema import RunRecord, StageRecord, SweepRecord, Trial
+from wsss.platform.records.result_id import ResultId
+from wsss.platform.records.schema import RunRecord, Score, StageRecord, SweepRecord, Trial
 from wsss.platform.storage.store import Store
 from wsss.platform.trackers import opening
-from wsss.platform.trackers.contents import fields_of
+from wsss.platform.trackers.contents import fields_of, score_numbers
+from wsss.platform.trackers.tracker import TrackedRun, Tracker
 from wsss.platform.trackers.tracking import TrackedDisplay, Tracking
 
 STAGES = ("network", "maps", "network")
@@ -147,6 +149,65 @@ def test_trials_are_sent_once_with_all_fields(store: Store) -> None:
     assert [(0, {"seconds": 2.0, "miou": 0.5})] in rows
     assert rows[2][:2] == [(1, {"rungs/miou": 0.125}), (2, {"rungs/miou": 0.25})]
     assert [(1, {"trials/miou": 0.25})] in rows
+
+
+class Numbered(Recorder):
+    """A tracker that gives each run an id, and notes with which id a run or sweep goes on."""
+
+    def start(self, run: TrackedRun, sweep: Tracker | None = None) -> None:
+        self.events.append(("goes on", self.run_id))
+        super().start(run, sweep)
+        self.run_id = self.run_id or f"id of {run.name}"
+
+
+def send_sweep(store: Store, sweep: SweepRecord, *ended: Trial) -> tuple[list[str], list[str]]:
+    """Send a sweep, with trials that end during it, to a tracker that numbers its runs.
+
+    Returns:
+        The names of the runs that the tracker got, and the ids with which they go on.
+    """
+    tracked = Tracked(store, Numbered)
+    with tracked.tracking, tracked.display.track(store.location("sweeps", sweep.name), sweep):
+        for trial in ended:
+            tracked.display.trial(trial)
+        if sweep.trials:
+            tracked.tracking.finish(sweep)
+    return [run.name for run in tracked.got("start")], tracked.got("goes on")
+
+
+def test_a_resumed_sweep_sends_what_is_new_to_its_earlier_run(store: Store) -> None:
+    trials = tuple(
+        Trial(id=f"000{k}", params={}, status="done", seconds=1.0, value=0.5) for k in range(3)
+    )
+    lost = dataclasses.replace(trials[1], status="failed", error="no memory", value=None)
+    whole = dataclasses.replace(SWEEP, trials=trials)
+    names, known = send_sweep(store, SWEEP, trials[0], lost)
+    assert (names, known) == (["a-sweep", "a-sweep-0000", "a-sweep-0001"], [""] * 3)
+    names, known = send_sweep(store, SWEEP, lost)
+    assert (names, known) == (["a-sweep"], ["id of a-sweep"])
+    names, known = send_sweep(store, whole, trials[1])
+    assert names == ["a-sweep", "a-sweep-0001", "a-sweep-0002"]
+    assert known == ["id of a-sweep", "", ""]
+    names, _ = send_sweep(store, whole)
+    assert names == ["a-sweep"]
+    tracked = Tracked(store, Numbered)
+    tracked.tracking.finish(whole)
+    assert (tracked.got("start"), len(tracked.warnings)) == ([], 1)
+    names, known = send_sweep(store, dataclasses.replace(whole, digest="another"))
+    assert (len(names), known) == (4, [""] * 4)
+
+
+def test_no_number_has_the_name_of_a_folder_in_which_another_would_lie() -> None:
+    score = Score(
+        split="val", n=1, classes=("background",), scored=(0,), rule="", thresholds=(0.5,),
+        miou=(0.25,), threshold=0.5, threshold_from="train", iou=(0.25,), false_positives=0.0,
+        false_negatives=0.0, precision=1.0, recall=1.0,
+    )  # fmt: skip
+    results = ("lpcam", "lpcam/irn", "lpcam/irn/deeplabv2")
+    scores = {ResultId.parse(text): {"val": score} for text in results}
+    numbers = score_numbers(dataclasses.replace(RUN, scores=scores))
+    assert {f"scores/val/{text}/miou" for text in results} <= set(numbers)
+    assert [n for n in numbers for other in numbers if n.startswith(f"{other}/")] == []
 
 
 def test_an_unknown_tracker_and_a_missing_package_are_refused(

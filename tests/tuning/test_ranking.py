@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from wsss.platform.cli.sweep_commands import leaders
+from wsss.platform.cli.sweep_commands import _summary, leaders
 from wsss.platform.records.schema import SweepRecord, Trial
 from wsss.platform.tuning.objectives import standing
 from wsss.platform.tuning.ranking import point_key, ranking
@@ -59,6 +59,31 @@ def test_a_value_that_is_not_finite_takes_no_part_in_the_ranking(value):
     assert ranking([trial("0", 0.1, value)]) == []
 
 
+def test_a_point_that_is_tried_twice_counts_once_for_each_random_seed():
+    """TPE on lists and NSGA-II try points again; each is the same training."""
+    trials = [
+        trial("0", 0.1, 0.5, 0),
+        trial("1", 0.1, 0.7, 1),
+        trial("2", 0.1, None, 2),
+        trial("3", 0.1, 0.9, 1),
+        trial("4", 0.1, 0.6, 2),
+    ]
+    (point,) = ranking(trials)
+    assert [t.id for t in point.trials] == ["0", "1", "4"]
+    assert point.mean == pytest.approx(0.6)
+    assert point.spread == pytest.approx(0.1)
+
+
+def test_a_point_with_a_stopped_training_is_no_point_of_the_result():
+    """Its better random seeds alone would put it ahead."""
+    stopped = replace(trial("1", 0.1, 0.2, 1), status="stopped")
+    whole = [trial("2", 0.2, 0.6, 0), trial("3", 0.2, 0.6, 1)]
+    (point,) = ranking([trial("0", 0.1, 0.9, 0), stopped, *whole])
+    assert point.trials == tuple(whole)
+    tried_again = replace(whole[0], id="4", status="stopped")
+    assert ranking([*whole, tried_again]) == ranking(whole)
+
+
 def test_without_repeats_nothing_is_tied():
     points = ranking([trial("0", 0.1, 0.5), trial("1", 0.2, 0.5)])
     assert [p.tied for p in points] == [False, False]
@@ -83,6 +108,13 @@ def test_a_command_calls_the_leading_points_as_the_page_does():
     note = "with one random seed, it may lead by chance"
     assert leaders(alone) == [f"chosen on train: tau 0.1 (50.0 %); {note}"]
     assert standing(alone) == {"0": "chosen"}
-    one_training = record_of((0.1, 0.5), (0.1, 0.5))
+    one_training = record_of((0.1, 0.5), (0.1, 0.5))  # a point that was tried twice
     assert leaders(one_training) == leaders(alone)
     assert leaders(replace(alone, best=None)) == []
+
+
+def test_a_command_names_the_seconds_of_the_trials_in_all_passes():
+    """The final runs, and the passes before an interruption, took another time than the command."""
+    record = replace(record_of((0.1, 0.5), (0.2, None)), seconds=3600.4)
+    assert _summary(record, known=False) == "1 of 2 trials, 3600 s"
+    assert _summary(record, known=True) == "nothing to do, its 2 trials are already in the store"

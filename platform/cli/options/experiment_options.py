@@ -196,8 +196,10 @@ class RandomSeeds:
     seeds: Annotated[tuple[int, ...], number(REPEATS, "SEED", SEEDS, several=True)] = (0,)
 
     def __post_init__(self) -> None:
-        """Refuse a seed that is given twice, because means would count its run twice."""
-        seed, times = Counter(self.seeds).most_common(1)[0] if self.seeds else (0, 0)
+        """Refuse no seed, and a seed given twice, because means would count its run twice."""
+        if not self.seeds:
+            raise InputError("--seeds names no random seed; give at least one")
+        seed, times = Counter(self.seeds).most_common(1)[0]
         if times > 1:
             raise InputError(f"--seeds has {seed} more than once; give each seed once")
 
@@ -293,8 +295,8 @@ class SweepOptions(Page, Trials, Localized):
         number(
             SEARCH,
             "N",
-            "Number of points to try; 0 stands for the whole grid, or 20 points of continuous "
-            "fields.",
+            "Number of points to try; 0: the whole grid, or 20 points where a field is "
+            "continuous; a --search other than grid needs a number or a --budget.",
         ),
     ] = 0
     search: Annotated[

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 NAMED = 5
 """Largest number of pairs of ids that are kept as examples."""
@@ -34,6 +38,17 @@ class Duplicates:
     splits: tuple[str, str]
     count: int
     first: tuple[tuple[str, str], ...]
+
+
+def pixel_hash(pixels: NDArray[np.uint8]) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of the size and the pixels of an image.
+
+    Args:
+        pixels: RGB `[H,W,3]`.
+    """
+    hasher = hashlib.sha256(f"{pixels.shape}".encode())
+    hasher.update(pixels.tobytes())
+    return hasher.hexdigest()[:16]
 
 
 def find_duplicates(

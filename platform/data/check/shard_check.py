@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from ..readers.image_files import UPRIGHT
+from ..sources.source import Record
 from .counts import Counts, counts_of, sum_of_counts
-from .duplicates import HashedImage
-from .encoded_images import orientation_and_hash
+from .duplicates import HashedImage, pixel_hash
 
 EXAMPLES = 4
 """Largest number of example images of a class."""
@@ -74,26 +71,17 @@ class ShardCheck:
     images: tuple[HashedImage, ...] = ()
 
 
-def check_of_image(
-    row: Mapping[str, Any],
-    mask: NDArray[np.uint8] | None,
-    classes: int,
-    subset: str,
-    place: tuple[str, int],
-) -> ShardCheck:
-    """Return the check of one image.
+def check_of_record(record: Record, classes: int, place: tuple[str, int]) -> ShardCheck:
+    """Return the check of one record.
 
     Args:
-        row: `id`, `image` (encoded, and decoded before), `labels` (0-based, each once), `height`
-            and `width` of the image.
-        mask: values `[H,W]`, see `counts_of`; None without a mask.
+        record: the record.
         classes: number of classes.
-        subset: exclusive subset of the image, see `Source.splits`.
         place: name of the shard that holds the image, and the image's number in the shard.
     """
-    id, labels = row["id"], row["labels"]
-    orientation, pixels = orientation_and_hash(row["image"])
-    counts = counts_of(id, labels, mask, classes, turned=orientation != UPRIGHT)
+    id, (height, width) = record.id, record.pixels.shape[:2]
+    turned = record.orientation != UPRIGHT
+    counts = counts_of(id, record.labels, record.mask, classes, turned=turned)
 
     def ids(numbers: Sequence[int]) -> tuple[tuple[str, ...], ...]:
         return tuple((id,) * number for number in numbers)
@@ -104,14 +92,14 @@ def check_of_image(
     )
     return ShardCheck(
         counts=counts,
-        sizes={f"{row['height']}x{row['width']}": 1},
-        largest=(row["height"] * row["width"], id),
+        sizes={f"{height}x{width}": 1},
+        largest=(height * width, id),
         examples=tuple(examples),
         mismatches=Mismatches(
             without_pixel=ids(counts.class_without_pixel),
             without_label=ids(counts.class_without_label),
         ),
-        images=(HashedImage(id, subset, pixels),),
+        images=(HashedImage(id, record.split, pixel_hash(record.pixels)),),
     )
 
 

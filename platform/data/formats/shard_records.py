@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...serialization import as_json, typed
-from ..check.shard_check import ShardCheck, check_of_image, sum_of_checks
+from ..check.shard_check import ShardCheck, check_of_record, sum_of_checks
 from ..digests import Digest
-from ..images import decode_mask
+from ..images import decode_mask, encode_png
+from ..readers.image_files import read_image_file
 from ..sources.source import Item, Record, Source
 from . import parquet
 
@@ -74,12 +75,11 @@ def read_records(
                 raise
             faults.append(str(error))
             continue
-        row = _row(record)
-        mask = decode_mask(record.mask, record.id) if record.mask else None
-        digest += Digest.of_image(record.id, mask)
-        checks.append(check_of_image(row, mask, classes, subset_of(name), (name, len(rows))))
-        rows.append(row)
+        digest += Digest.of_image(record.id, record.mask)
+        checks.append(check_of_record(record, classes, (name, len(rows))))
+        rows.append(row_of(record))
         notes.update(record.notes)
+        del record  # or its pixels would wait in memory for those of the next image
     return rows, ShardResult(
         subset=subset_of(name),
         rows=len(rows),
@@ -98,20 +98,34 @@ def check_of_row(row: parquet.Row, classes: int, file: str, number: int) -> Shar
         classes: number of classes.
         file: name of the shard.
         number: number of the row in the shard.
+
+    Raises:
+        InputError: the stored image or mask is damaged.
     """
-    mask = decode_mask(row["mask"], row["id"]) if row["mask"] else None
-    return check_of_image(row, mask, classes, subset_of(file), (file, number))
+    image = read_image_file(row["image"], row["id"])
+    record = Record(
+        id=row["id"],
+        image=image.data,
+        pixels=image.pixels,
+        orientation=image.orientation,
+        labels=tuple(row["labels"]),
+        mask=decode_mask(row["mask"], row["id"]) if row["mask"] else None,
+        split=subset_of(file),
+    )
+    return check_of_record(record, classes, (file, number))
 
 
-def _row(record: Record) -> parquet.Row:
+def row_of(record: Record) -> parquet.Row:
+    """Return the row of a shard that holds a record; mask and part map are PNGs in it."""
+    height, width = record.pixels.shape[:2]
     return {
         "id": record.id,
         "image": record.image,
-        "height": record.height,
-        "width": record.width,
+        "height": height,
+        "width": width,
         "labels": list(record.labels),
-        "mask": record.mask,
-        "parts": record.parts,
+        "mask": None if record.mask is None else encode_png(record.mask),
+        "parts": None if record.parts is None else encode_png(record.parts, palette=False),
         "superpixels": None,
         "split": record.split,
     }

@@ -17,7 +17,7 @@ MAX_BYTES = 8 * MAX_PIXELS
 
 
 def check_folder(path: str | Path, what: str) -> Path:
-    """Check a folder and return its path.
+    """Check a folder and return its absolute path, which other processes can read, too.
 
     Args:
         path: the folder.
@@ -26,7 +26,7 @@ def check_folder(path: str | Path, what: str) -> Path:
     Raises:
         InputError: the folder is missing or empty.
     """
-    checked = Path(path)
+    checked = Path(path).expanduser().absolute()
     if not checked.is_dir():
         raise InputError(f"there is no {what} {checked}")
     if not any(checked.iterdir()):

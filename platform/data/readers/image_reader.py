@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..images import encode_png
 from .image_files import UPRIGHT, ImageFile, read_image_file, turned_upright
 from .masks import value_map
 from .masks.mask_reader import MaskReader
@@ -32,21 +31,22 @@ class FileContent:
     data: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledImage:
     """What a shard holds of an image file and its mask.
 
     Attributes:
         image: the encoded image: the bytes of the file, or a PNG of the picture turned upright.
-        height, width: size of the image, pixels.
-        mask: PNG of the image's size, 0 background, class + 1, 255 void; None without a mask.
+        pixels: RGB `[H,W,3]`, decoded from `image`.
+        orientation: EXIF orientation of `image`, 1 (upright) to 8; `pixels` are as stored.
+        mask: `[H,W]`, 0 background, class + 1, 255 void; None without a mask.
         notes: how the files were read, where they could be read in several ways.
     """
 
     image: bytes
-    height: int
-    width: int
-    mask: bytes | None
+    pixels: NDArray[np.uint8]
+    orientation: int
+    mask: NDArray[np.uint8] | None
     notes: tuple[str, ...]
 
 
@@ -123,9 +123,13 @@ class ImageReader:
         if values is not None and values.shape != file.size:
             values = self._resized(values, file.size, names[1])
             notes = (*notes, "the mask was scaled to the size of its image (nearest pixel)")
-        height, width = file.size
-        encoded = None if values is None else encode_png(values)
-        return LabelledImage(image=file.data, height=height, width=width, mask=encoded, notes=notes)
+        return LabelledImage(
+            image=file.data,
+            pixels=file.pixels,
+            orientation=file.orientation,
+            mask=values,
+            notes=notes,
+        )
 
     def _oriented(
         self, file: ImageFile, mask: NDArray[np.uint8] | None, names: tuple[str, str]

@@ -143,6 +143,21 @@ class ImageTree:
                     )
         return None
 
+    def unlisted(self, ids: Iterable[str]) -> list[str]:
+        """Return the sorted names of images in the folder of images whose id is not among `ids`.
+
+        Images and masks that lists name by their paths are left out.
+        """
+        known, listed = set(ids), [*self._listed_images.values(), *self._listed_masks.values()]
+        files = {PurePosixPath(path).name for path in listed}
+        return sorted(
+            name
+            for stem, names in self._images.names.items()
+            if stem not in known
+            for name in names
+            if suffix_of(name) in IMAGE_SUFFIXES and name not in files
+        )
+
     def notes(self, ids: Iterable[str], usual: Sequence[str]) -> list[str]:
         """Return sentences on files with unusual names and on files that are not read.
 

@@ -112,8 +112,13 @@ class Folder:
 
     def notes(self) -> list[str]:
         """Return sentences on choices in reading lists, labels and names, and on unread files."""
-        files = self._tree().notes(self.subset, usual=IMAGE_SUFFIXES)
-        return [*self.lists.notes, *self.label_notes, *files]
+        tree = self._tree()
+        notes = [*self.lists.notes, *self.label_notes]
+        if left_out := tree.unlisted(self.subset):
+            lists = "no list names" if self.list_names else f"{self.label_file} does not name"
+            count = f"{len(left_out)} of the files in {IMAGES}, such as {left_out[0]}"
+            notes.append(f"left out, because {lists} them: {count}")
+        return [*notes, *tree.notes(self.subset, usual=IMAGE_SUFFIXES)]
 
     def settings(self) -> dict[str, object]:
         """Return the names of the lists and the label file, and the options of reading files."""

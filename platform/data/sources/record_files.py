@@ -87,8 +87,8 @@ def load_record(root: Path, item: Item, reader: ImageReader) -> Record:
     return Record(
         id=item.id,
         image=read.image,
-        height=read.height,
-        width=read.width,
+        pixels=read.pixels,
+        orientation=read.orientation,
         labels=item.labels,
         mask=read.mask,
         split=item.split,

@@ -4,9 +4,8 @@ Each class has its own head (the discriminative part), and trunk and legs (other
 is drawn from a pool that three classes share. Each class has a context, such as a flower under a
 bee, that is often beside an insect of the class and sometimes in an image without one.
 
-The part map of a record is a PNG in mode L: 0, or 4 * (class + 1) + kind, with kind 1
-discriminative, 2 other, 3 context. Where kind is 1 or 2, the mask is class + 1; where kind is 3,
-the mask is 0.
+The part map of a record holds 0, or 4 * (class + 1) + kind, with kind 1 discriminative, 2 other,
+3 context. Where kind is 1 or 2, the mask is class + 1; where kind is 3, the mask is 0.
 
 Lengths are shares of an object's length, which is a share of the image's side.
 """
@@ -26,7 +25,6 @@ from PIL import Image
 from ...config.fields import Options, dataclass, option
 from ...config.limits import bounds
 from ...labels import VOID
-from ..images import encode_png
 from ..names import check_id
 from .scene_drawing import Canvas, Colour, Frame, choose_colours, mix_colours
 from .source import Item, Record
@@ -122,16 +120,15 @@ class Scenes(Options):
         """Draw the image of an item, with mask and part map."""
         canvas = Canvas(self.size, Generator(PCG64(item.seed)))
         labels = self._draw(canvas)
-        out = io.BytesIO()
-        Image.fromarray(canvas.pixels(self.noise)).save(out, "PNG")
+        pixels, out = canvas.pixels(self.noise), io.BytesIO()
+        Image.fromarray(pixels).save(out, "PNG")
         return Record(
             id=check_id(item.id),
             image=out.getvalue(),
-            height=self.size,
-            width=self.size,
+            pixels=pixels,
             labels=labels,
-            mask=encode_png(canvas.mask),
-            parts=encode_png(canvas.parts, palette=False),
+            mask=canvas.mask,
+            parts=canvas.parts,
             split=item.split,
         )
 

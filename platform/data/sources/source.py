@@ -5,18 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 
-@dataclass(frozen=True, kw_only=True)
+from ..readers.image_files import UPRIGHT
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Record:
     """One image with its labels.
 
     Attributes:
         id: image id, see `names.check_id`.
         image: the encoded image (JPEG or PNG), unchanged unless the picture was turned upright.
-        height, width: size of the image, pixels.
+        pixels: RGB `[H,W,3]`, decoded from `image`.
+        orientation: EXIF orientation of `image`, 1 (upright) to 8; `pixels` are as stored.
         labels: 0-based foreground classes in the image, sorted, each once.
-        mask: PNG of the image's size, 0 background, class + 1, 255 void; for evaluation only.
-        parts: part map, a PNG of the image's size, see `scenes`; None where there is none.
+        mask: `[H,W]`, 0 background, class + 1, 255 void; for evaluation only.
+        parts: part map `[H,W]`, see `scenes`; None where there is none.
         split: the exclusive subset that the image is in, see `Source.splits`.
         notes: how files were read that could be read in several ways, such as "the mask is read
             by the colours of VOC's palette"; equal notes of a data set are counted.
@@ -24,11 +30,11 @@ class Record:
 
     id: str
     image: bytes
-    height: int
-    width: int
+    pixels: NDArray[np.uint8]
+    orientation: int = UPRIGHT
     labels: tuple[int, ...]
-    mask: bytes | None = None
-    parts: bytes | None = None
+    mask: NDArray[np.uint8] | None = None
+    parts: NDArray[np.uint8] | None = None
     split: str
     notes: tuple[str, ...] = ()
 

@@ -2,6 +2,6 @@
 
 from .loading import load
 from .reading import read
-from .torch_files import read_torch_file
+from .torch_files import read_torch_file, torch_bytes
 
-__all__ = ["load", "read", "read_torch_file"]
+__all__ = ["load", "read", "read_torch_file", "torch_bytes"]

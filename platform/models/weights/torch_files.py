@@ -6,6 +6,7 @@ code leaves in checkpoints. They are rebuilt by the classes below, never by NumP
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import re
@@ -84,6 +85,17 @@ ALLOWED: list[Any] = [
     *((_number, f"numpy.{name}.multiarray.scalar") for name in ("core", "_core")),
 ]
 """The callables that a file may name besides those of torch's own list, with the names."""
+
+
+def torch_bytes(value: Any) -> bytes:
+    """Return what `torch.save` writes of a value.
+
+    `torch.save` reports a full disk as an error of its own archive; whoever writes these bytes gets
+    the OSError.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
 
 
 def read_torch_file(path: str | Path) -> Any:

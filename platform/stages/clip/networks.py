@@ -37,7 +37,7 @@ def keep(folder: ArtifactFolder, path: str) -> dict[str, Any]:
     """
     tensors = checkpoint.read_checkpoint(path)
     checkpoint.build(tensors, path)
-    (folder / NETWORK).write(lambda stream: torch.save(tensors, stream))
+    (folder / NETWORK).write_bytes(weights.torch_bytes(tensors))
     parameters = sum(value.numel() for value in tensors.values())
     note = f"weights {Path(path).name}: a CLIP network of {parameters / 1e6:.1f} million parameters"
     return {"weights": [note]}

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...errors import InputError, StorageError
 from ...models import weights
 from ...records.progress_file import METRICS
@@ -24,7 +22,7 @@ SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 def save(state: Mapping[str, Any], folder: Path) -> None:
     """Write a checkpoint and its SHA-256 to an empty folder."""
-    torch.save(state, folder / STATE)
+    (folder / STATE).write_bytes(weights.torch_bytes(state))
     (folder / SUM).write_text(file_digest(folder / STATE))
 
 

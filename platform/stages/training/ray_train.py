@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...errors import AheadError
+from ...models.weights import torch_bytes
 from ...ray_runtime import cluster, session
 from ...ray_runtime.quirks import settings
 from ...ray_runtime.quirks.training import (
@@ -106,10 +107,9 @@ def _keep(folder: ArtifactFolder, job: Job, home: Location, state: Mapping[str, 
             network = build(job.network, job.learner, job.classes, job.seed)
         network.load_state_dict(state["network"])
         job.learner.after_training(network)
-        weights = network.state_dict()
-        (folder / NETWORK).write(lambda stream: torch.save(weights, stream))
+        (folder / NETWORK).write_bytes(torch_bytes(network.state_dict()))
         return
-    (folder / NETWORK).write(lambda stream: torch.save(state["network"], stream))
+    (folder / NETWORK).write_bytes(torch_bytes(state["network"]))
     (folder / METRICS).write_bytes(job.metrics.read())
 
 

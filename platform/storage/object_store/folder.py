@@ -9,6 +9,7 @@ reads the file, and verifies it then.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import re
@@ -129,14 +130,15 @@ class ObjectFolder(ArtifactFolder):
         """Move the artifact with a damaged file to quarantine, and return what became of it."""
         _files_of_manifest.cache_clear()
         try:
-            _files_of_manifest(self.bucket, self.attempt)
+            with contextlib.suppress(ValueError, TypeError):  # a damaged manifest
+                _files_of_manifest(self.bucket, self.attempt)
+            fault = f"{name} does not match its SHA-256"
+            quarantine(self.bucket, self.artifact, fault, self.attempt)
         except KeyError:  # the artifact is another attempt now
             return "was computed again meanwhile, so run the command again"
-        except (ValueError, TypeError, OSError, InputError):
-            pass
-        try:
-            quarantine(self.bucket, self.artifact, f"{name} does not match its SHA-256")
-        except StorageError:
+        except FileNotFoundError:
+            return "was moved to quarantine meanwhile, so run the command again"
+        except (InputError, OSError):
             return "cannot be moved to quarantine"
         return "was moved to quarantine, and the next run computes it again"
 
@@ -214,20 +216,24 @@ def _fetch_lock(path: Path) -> Any:
     return filesystem.lock(filesystem.cache() / "fetching" / f"{number}.lock")
 
 
-def quarantine(bucket: Bucket, name: str, fault: str) -> str:
+def quarantine(bucket: Bucket, name: str, fault: str, attempt: str = "") -> str:
     """Move an artifact, or the checkpoints of a training, to quarantine; the manifest goes first.
 
     Args:
         bucket: objects of the store.
         name: name of the folder.
         fault: what is wrong, which is noted beside the files.
+        attempt: name of the only attempt whose files are moved; needed without the artifact's lock,
+            since other processes may be uploading theirs. Empty: all files.
 
     Returns:
         The name of the new folder.
     """
     target = f"quarantine/{quarantine_name(name)}"
-    for key in sorted(bucket.objects(name), key=lambda key: not key.endswith(f"/{MANIFEST}")):
-        bucket.move(key, target + key.removeprefix(name))
+    manifest = f"{name}/{MANIFEST}"
+    for key in sorted(bucket.objects(name), key=lambda key: key != manifest):
+        if key == manifest or key.startswith(f"{attempt}/" if attempt else name):
+            bucket.move(key, target + key.removeprefix(name))
     bucket.write(f"{target}/fault.txt", f"{fault}\n".encode())
     shutil.rmtree(cached(bucket, name), ignore_errors=True)
     _files_of_manifest.cache_clear()

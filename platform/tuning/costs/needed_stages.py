@@ -10,7 +10,7 @@ from ...pipeline import classify
 from ...pipeline.context import Catalog
 from ...pipeline.plan import Plan
 from ...pipeline.planner import plan
-from ...records.schema import StageRecord
+from ...records.schema import StageRecord, Trial
 from ...serialization import parse_time
 from ...storage.artifact import Stage
 from ...storage.artifact_files import Computation
@@ -19,6 +19,9 @@ from ..search import MarginalCosts, Need
 from ..spaces import Params
 from ..sweep import Sweep
 from .stage_counts import unneeded_stages
+
+LOST = "failed"
+"""Name of the stage that stands for the time which a failed trial lost."""
 
 
 class NeededStages:
@@ -72,13 +75,33 @@ class NeededStages:
         They include the stages of its rungs, where a scheduler compared it with other trials. A
         stage is left out if the store cannot be read, so that it is unknown who computed it.
         """
-        try:
-            planned = self._plan(point, seed)
-        except InputError:
-            return ()
-        stages = [*self._rungs(planned), *self._needed(planned)]
-        records = (self._new_record(stage) for stage in stages)
+        records = (self._new_record(stage) for stage in self._of_trial(point, seed))
         return tuple(record for record in records if record)
+
+    def lost(self, trial: Trial, ended: float, earlier: int) -> StageRecord:
+        """Return the time that a trial lost because it failed, as the record of a stage.
+
+        It is the time in which none of its stages was computed. A stage that another trial computed
+        meanwhile is left out, too, because the failed trial may have waited for it.
+
+        Args:
+            trial: the trial, with its seconds.
+            ended: when it ended, in seconds since 1970.
+            earlier: number of times that the trial failed in earlier passes of the sweep.
+        """
+        began, computed = ended - trial.seconds, 0.0
+        for stage in self._of_trial(trial.params, trial.seed):
+            with contextlib.suppress(StorageError):
+                if computation := self._computation(stage):
+                    written = parse_time(computation.written).timestamp() + 1  # at the latest
+                    computed += min(computation.seconds, max(0.0, written - began))
+        return StageRecord(
+            stage=LOST,
+            title="failed trial",
+            key=f"{trial.id}-{earlier}",
+            seconds=round(max(0.0, trial.seconds - computed), 3),
+            cached=False,
+        )
 
     def held(self) -> tuple[StageRecord, ...]:
         """Return the stages of the untuned trials that the store held, with their seconds.
@@ -92,6 +115,14 @@ class NeededStages:
 
     def _plan(self, point: Params, seed: int) -> Plan:
         return plan(self.sweep.trial_experiment(point, seed), self.catalog)
+
+    def _of_trial(self, point: Params, seed: int) -> list[Stage]:
+        """Return the stages of a trial and of its rungs; none of a point without an experiment."""
+        try:
+            planned = self._plan(point, seed)
+        except InputError:
+            return []
+        return [*self._rungs(planned), *self._needed(planned)]
 
     def _stages(self, point: Params, seed: int) -> list[Stage]:
         return self._needed(self._plan(point, seed))

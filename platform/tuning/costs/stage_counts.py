@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ...errors import InputError
+from ...errors import InputError, StorageError
 from ...pipeline.context import Catalog
 from ...pipeline.plan import Plan
 from ...pipeline.planner import plan
 from ...pipeline.prototypes import steps as prototype_steps
 from ...storage.artifact import Stage
 from ..search import chooses_as_results_come
-from ..spaces import Computed, Domain, Groups, Params
+from ..spaces import COMBINATION, Computed, Domain, Groups, Params
 from ..spaces.domains import continuous_field
 from ..spaces.points import grid
 from ..sweep import Sweep, searcher
@@ -109,7 +109,7 @@ def _points(sweep: Sweep) -> Iterator[Mapping[str, object]]:
     """Iterate over the first points of a sweep that are known before it starts."""
     most = math.ceil(MOST_COUNTED / sweep.repeats)
     if chooses_as_results_come(sweep.kind):
-        return itertools.islice(grid(sweep.space), most)
+        return itertools.islice(grid(sweep.space, sweep.base.seed), most)
     points = searcher(sweep)
     count = min(sweep.count, most)
     return (points.suggest(number, {}) or {} for number in range(count))
@@ -140,8 +140,23 @@ def unneeded_stages(planned: Plan, split: str) -> list[Stage]:
     return [planned.maps[planned.subject][split]] if fits else []
 
 
-def kept_bytes(planned: Plan, split: str) -> int:
-    """Return the memory in bytes of the masks that the process of a trial keeps to score maps."""
-    if not unneeded_stages(planned, split):
+def kept_bytes(catalog: Catalog, sweep: Sweep) -> int:
+    """Return the memory in bytes of the masks that the process of a trial keeps to score maps.
+
+    Of a sweep over combinations, any of which a process may try, it is the largest one.
+    """
+    points: list[Params] = [{COMBINATION: word} for word in sweep.bases]
+    return max(_kept_bytes(catalog, sweep, point) for point in points or [{}])
+
+
+def _kept_bytes(catalog: Catalog, sweep: Sweep, point: Params) -> int:
+    """Return the memory in bytes of the masks that a trial of a point keeps."""
+    try:
+        planned = plan(sweep.trial_experiment(point), catalog)
+    except StorageError:
+        raise
+    except InputError:  # the trial will report the error
         return 0
-    return prototype_steps.kept_bytes(planned.context, split)
+    if not unneeded_stages(planned, sweep.split):
+        return 0
+    return prototype_steps.kept_bytes(planned.context, sweep.split)

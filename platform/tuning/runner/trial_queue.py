@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypedDict
 
 from ...errors import InputError
 from ...records.schema import StageRecord, Trial
+from ..costs.needed_stages import LOST
 from ..objectives import OBJECTIVES, BestSoFar, mean_objectives, parse_rule
+from ..ranking import point_key
 from ..search import MarginalCosts, Searcher, Values
 from ..spaces import Params
 from ..sweep import Sweep
@@ -28,15 +31,18 @@ class TrialQueue:
     Args:
         sweep: sweep that the trials belong to.
         points: searcher of the sweep.
-        done: trials that need not run again.
+        before: trials that ended in earlier passes of the sweep; those that failed run again.
         costs: marginal costs of points; None for a sweep that does not count them.
+
+    Attributes:
+        lost: for each trial that failed in an earlier pass, the time that its failures took.
     """
 
     def __init__(
         self,
         sweep: Sweep,
         points: Searcher,
-        done: Sequence[Trial],
+        before: Sequence[Trial],
         costs: MarginalCosts | None = None,
     ) -> None:
         self.sweep, self.points, self.costs = sweep, points, costs
@@ -45,8 +51,13 @@ class TrialQueue:
         self.total = sweep.count * sweep.repeats
         self._best = BestSoFar(parse_rule(sweep.best))
         self._values: dict[int, Values | None] = {}
-        for trial in done:
-            self.end(int(trial.id), trial)
+        self._same: dict[tuple[str, int], list[int]] = {}
+        self.lost: dict[int, tuple[StageRecord, ...]] = {}
+        for trial in before:
+            if trial.error:
+                self._note_lost(int(trial.id), trial)
+            else:
+                self.end(int(trial.id), trial)
         self.left = [k for k in range(self.total) if k not in self.ended]
 
     @property
@@ -93,8 +104,11 @@ class TrialQueue:
         """Take note that a trial has ended."""
         self.ended[number] = trial
         self._best.add(trial)
-        self._count(number, trial)
-        self._take_values(number // self.sweep.repeats)
+        self._count(number, trial.stages)
+        same = self._same.setdefault(self._training(number), [])
+        bisect.insort(same, number)
+        for again in same[same.index(number) :]:
+            self._take_values(again // self.sweep.repeats)
 
     @property
     def leader(self) -> str:
@@ -103,18 +117,22 @@ class TrialQueue:
             return ""
         return f"best by {self.sweep.best}: {OBJECTIVES[self._best.rule.objective].text(mean)}"
 
-    def _count(self, number: int, trial: Trial) -> None:
-        """Count what a trial computed; one that failed also spent the time of its last stage."""
-        stages = list(trial.stages)
-        if trial.status == "failed":
-            lost = max(0.0, trial.seconds - sum(stage.seconds for stage in stages))
-            stages.append(
-                StageRecord(
-                    stage="failed", title="failed trial", key=trial.id, seconds=lost, cached=False
-                )
-            )
+    def _note_lost(self, number: int, trial: Trial) -> None:
+        """Count the time that a trial lost in an earlier pass, and keep it for its next end."""
+        self.lost[number] = tuple(stage for stage in trial.stages if stage.stage == LOST)
+        self._count(number, self.lost[number])
+
+    def _count(self, number: int, stages: Sequence[StageRecord]) -> None:
+        """Count stages that a trial computed, and the time that it lost."""
         if self.costs:
             self.costs.add(number // self.sweep.repeats, stages)
+
+    def _training(self, number: int) -> tuple[str, int]:
+        """Return what an ended trial shares with all trials of the same training.
+
+        It is the key of the point, and the position of the random seed among the sweep's seeds.
+        """
+        return point_key(self.ended[number].params), number % self.sweep.repeats
 
     def values_by_point(self) -> dict[int, Values | None]:
         """Return the mean objectives over random seeds of each point whose trials have all ended.
@@ -128,10 +146,21 @@ class TrialQueue:
         repeats = self.sweep.repeats
         numbers = range(point * repeats, (point + 1) * repeats)
         if all(k in self.ended for k in numbers):
-            trials = [self.ended[k] for k in numbers if self.ended[k].value is not None]
+            trials = [trial for trial in map(self._first, numbers) if trial.value is not None]
             means = mean_objectives(trials, self.sweep.objectives).values()
             known = [mean for mean in means if mean is not None]
             self._values[point] = known if len(known) == len(means) else None
+
+    def _first(self, number: int) -> Trial:
+        """Return the first finished trial of the training of a trial that has ended.
+
+        A point that is tried again finds its stages in the store, so that its own seconds would be
+        those of a point that costs nothing. Without a finished trial before it, it is the trial
+        itself.
+        """
+        same = self._same[self._training(number)]
+        finished = (k for k in same if k <= number and self.ended[k].status == "done")
+        return self.ended[next(finished, number)]
 
     def suggest(self) -> TrialConfig | None:
         """Return the config of the next trial.
@@ -142,7 +171,7 @@ class TrialQueue:
         number = self.left[0]
         point, seed = divmod(number, self.sweep.repeats)
         values = self.values_by_point()
-        tried_again = number < max(self.ended, default=0)
+        tried_again = number in self.lost or number < max(self.ended, default=0)
         if self.sweep.budget and not tried_again and not self._within_budget(point, values):
             return None
         params = self.points.suggest(point, values)

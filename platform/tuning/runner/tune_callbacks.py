@@ -6,12 +6,14 @@ know only what the trial reported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ...records.field_labels import field_labels, short_text
 from ...records.progress import ProgressDisplay
-from ...records.schema import Trial, score_from_json
+from ...records.schema import StageRecord, Trial, score_from_json
 from ..costs.needed_stages import NeededStages
 from ..journal import Journal
 from ..trial import FAILED, TrialReport
@@ -62,11 +64,13 @@ def watch(
 
     rungs: dict[int, dict[int, float]] = {}
     running: dict[str, str] = {}
+    began: dict[str, float] = {}
 
     class Watch(ray.tune.Callback):  # type: ignore[misc]
         def on_trial_start(
             self, iteration: int, trials: object, trial: TuneTrial, **info: object
         ) -> None:
+            began.setdefault(trial.trial_id, time.monotonic())  # Tune starts a lost trial again
             running[trial.trial_id] = _title(trial.config)
             progress.running([*running.values()])
 
@@ -78,9 +82,8 @@ def watch(
             result: TrialReport,
             **info: object,
         ) -> None:
-            reached = rungs.setdefault(trial.config["number"], {})
             if "epoch" in result and result["value"] not in (None, FAILED):
-                reached[result["epoch"]] = result["value"]
+                rungs.setdefault(trial.config["number"], {})[result["epoch"]] = result["value"]
 
         def on_trial_complete(
             self, iteration: int, trials: Sequence[TuneTrial], trial: TuneTrial, **info: object
@@ -89,7 +92,7 @@ def watch(
             running.pop(trial.trial_id, None)
             with queue.kept_error():
                 progress.running([*running.values()])
-                ended = _trial(trial, tuple(rungs.get(number, {}).items()), needed)
+                ended = _trial(trial, rungs, began, needed, queue)
                 journal.add(ended)
                 queue.end(number, ended)
                 progress.trial(ended)
@@ -120,24 +123,49 @@ def _state(queue: TrialQueue, trials: Sequence[TuneTrial], ended: Trial) -> str:
 
 def _trial(
     trial: TuneTrial,
-    rungs: tuple[tuple[int, float], ...],
+    rungs: Mapping[int, Mapping[int, float]],
+    began: Mapping[str, float],
     needed: NeededStages | None,
+    queue: TrialQueue,
 ) -> Trial:
-    """Return a trial from its last report to Tune, or from the error that ended its actor."""
+    """Return a trial from its last report to Tune, or from the error that ended its actor.
+
+    Args:
+        trial: the trial as Tune knows it.
+        rungs: the score of each trial by number and epochs.
+        began: when each trial began, by its id, because an actor that ends reports no seconds.
+        needed: the stages that the trials of the sweep need, if it counts them.
+        queue: the queue of the trials.
+    """
     config, metrics = trial.config, trial.last_result or {}
     lost = str(trial.get_error()).strip().splitlines()[-1] if trial.status == "ERROR" else None
     error = lost or metrics.get("error")
-    stopped = "epoch" in metrics
-    return Trial(
+    stopped, now = "epoch" in metrics, time.monotonic()
+    since_start = round(now - began.get(trial.trial_id, now), 3)
+    ended = Trial(
         id=f"{config['number']:04d}",
         params=dict(config["point"]),
         status="failed" if error else "stopped" if stopped else "done",
-        seconds=metrics.get("seconds", 0.0),
+        seconds=since_start if lost else metrics.get("seconds", 0.0),
         value=None if error else metrics.get("value"),
         score=None if error else score_from_json(metrics.get("score")),
         error=error,
         cached=metrics.get("cached", False),
         seed=config["seed"],
-        rungs=rungs,
-        stages=needed.computed(config["point"], config["seed"]) if needed else (),
+        rungs=tuple(rungs.get(config["number"], {}).items()),
     )
+    return _with_stages(ended, needed, queue.lost.get(config["number"], ())) if needed else ended
+
+
+def _with_stages(trial: Trial, needed: NeededStages, lost: Sequence[StageRecord]) -> Trial:
+    """Return a trial that has just ended with what it cost.
+
+    Args:
+        trial: the trial.
+        needed: the stages that the trials of the sweep need.
+        lost: the time that the trial lost in earlier passes of the sweep.
+    """
+    stages = [*lost, *needed.computed(trial.params, trial.seed)]
+    if trial.error:
+        stages.append(needed.lost(trial, time.time(), len(lost)))
+    return dataclasses.replace(trial, stages=tuple(stages))

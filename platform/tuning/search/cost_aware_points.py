@@ -158,6 +158,7 @@ class _Search:
     ) -> None:
         self.encoding, self.costs, self.process = points.encoding, points.costs, process
         self.account, self.seed = account, f"{points.seed}-{number}"
+        self.sweep_seed = points.seed
         self.random = np.random.default_rng([points.seed, number])
 
     def best(
@@ -190,7 +191,7 @@ class _Search:
     def _untried(self, keys: Collection[str]) -> Params | None:
         """Return the first point of the grid that was not tried; None where all were tried."""
         space = self.encoding.space
-        points = () if continuous_field(space) else grid(space)
+        points = () if continuous_field(space) else grid(space, self.sweep_seed)
         return next((point for point in points if point_key(point) not in keys), None)
 
     def _priced(self, points: Sequence[Params], value: float) -> list[Priced]:

@@ -8,7 +8,7 @@ from typing import get_args
 
 from ...config.limits import SearchName
 from ...errors import InputError
-from ..spaces.domains import Listed, Numbers, Space, continuous_field
+from ..spaces.domains import Listed, Numbers, Space, continuous_field, has_functions
 from ..spaces.points import point_count
 from .cost_aware_points import CostAwarePoints
 from .known_points import FixedPoints, draw_points, sobol_points
@@ -39,12 +39,15 @@ def trial_count(kind: str, space: Space, count: int) -> int:
     Args:
         kind: name of the search; empty: the grid, or random points.
         space: the search space.
-        count: number of points; 0: the whole grid, or DEFAULT_POINTS of a continuous space.
+        count: number of points; 0: the whole grid, or DEFAULT_POINTS of a continuous space. With
+            `random` and functions it may exceed the grid.
     """
     if kind == "sobol" or chooses_as_results_come(kind):
         return count
     if continuous_field(space):
         return count or DEFAULT_POINTS
+    if count and kind == "random" and has_functions(space):
+        return count
     return min(count, point_count(space)) if count else point_count(space)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
-from ..spaces.domains import Groups, Space, axes, continuous_field
+from ..spaces.domains import Groups, Space, axes, continuous_field, has_functions
 from ..spaces.points import Params, choose, grid, point, point_count
 from .searcher import Values
 
@@ -27,7 +28,8 @@ def draw_points(space: Space, count: int, seed: int, shuffled: bool = False) -> 
     """Draw points at random.
 
     Points of a space without continuous fields differ; a count of 0, or one that is not below the
-    size of the grid, gives all points.
+    size of the grid, gives all points. Where functions compute values, a count above the size of
+    the grid gives points of the grid several times, as a function may draw another value each time.
 
     Args:
         space: the search space.
@@ -43,10 +45,12 @@ def draw_points(space: Space, count: int, seed: int, shuffled: bool = False) -> 
             for number, draw in enumerate(draws)
         ]
     size = point_count(space)
-    if not shuffled and (not count or count >= size):
-        return list(grid(space))
+    if has_functions(space) and count > size:
+        size *= math.ceil(count / size)
+    elif not shuffled and (not count or count >= size):
+        return list(grid(space, seed))
     numbers = random.Random(seed).sample(range(size), min(count or size, size))
-    return [point(space, number) for number in (numbers if shuffled else sorted(numbers))]
+    return [point(space, number, seed) for number in (numbers if shuffled else sorted(numbers))]
 
 
 def sobol_points(space: Space, count: int, seed: int) -> list[Params]:

@@ -178,6 +178,12 @@ def axes(space: Space, prefix: str = "") -> Iterator[tuple[str, Axis]]:
                 yield from axes(group, f"{prefix}{name}[{k}].")
 
 
+def has_functions(space: Space) -> bool:
+    """Return whether a function computes the value of a field."""
+    domains = domains_by_field(space).values()
+    return any(isinstance(domain, Computed) for each in domains for domain in each)
+
+
 def continuous_field(space: Space) -> str:
     """Return the first field with a continuous interval; empty where all domains are finite."""
     for field, domains in domains_by_field(space).items():

@@ -94,7 +94,7 @@ def _module(method: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:  # the file of the method exists, and lacks a package
+        if not f"{name}.".startswith(f"{error.name}."):  # the method's file lacks a package
             raise
         return None
 

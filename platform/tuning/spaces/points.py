@@ -79,15 +79,31 @@ def _size(domain: object) -> int:
     return domain.size
 
 
-def grid(space: Space) -> Iterator[Params]:
-    """Iterate over all points of the grid; the last field changes fastest."""
-    return (point(space, number) for number in range(point_count(space)))
+def grid(space: Space, seed: int = 0) -> Iterator[Params]:
+    """Iterate over all points of the grid; the last field changes fastest.
+
+    Args:
+        space: the search space.
+        seed: random seed of the functions of the space.
+    """
+    return (point(space, number, seed) for number in range(point_count(space)))
 
 
-def point(space: Space, number: int) -> Params:
-    """Return point number `number` of the grid."""
+def point(space: Space, number: int, seed: int = 0) -> Params:
+    """Return point number `number` of the grid.
+
+    Numbers from `point_count` on stand for the same points again, for which the functions of the
+    space draw other random numbers.
+
+    Args:
+        space: the search space.
+        number: number of the point, from 0 on.
+        seed: random seed of the functions of the space.
+    """
     positions = _positions(space, number, "")
-    return choose(space, lambda name, _, domain: _value(domain, positions[name]), f"grid-{number}")
+    return choose(
+        space, lambda name, _, domain: _value(domain, positions[name]), f"{seed}-grid-{number}"
+    )
 
 
 def _value(domain: Axis, position: int) -> object:

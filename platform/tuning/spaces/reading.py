@@ -42,6 +42,8 @@ def space_from(raw: Mapping[str, Any]) -> dict[str, Domain]:
         field, _, last = name.rpartition(".")
         if field and last in (*LISTS, *INTERVALS, COMPUTED):
             name, value = field, {last: value}
+        if name in space:
+            raise InputError(f"the space names {name!r} twice; leave one of them out")
         space[name] = domain_from(value, name)
     for name, domain in space.items():
         if isinstance(domain, Groups):

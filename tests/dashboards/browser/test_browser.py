@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browser_tabs import DRAWN, tab, until, visit
-from drawn_records import make_run, make_trials
+from drawn_records import make_run, make_sweep, make_trials
 from drawn_store import add_run, add_sweep
 from wsss.dashboards import single_file
 from wsss.dashboards.site import Site
@@ -81,7 +81,8 @@ def test_long_names_cut_no_column(tmp_path: Path, browser: Any, width: int) -> N
 def test_tables_are_sorted_filtered_and_saved(report: Path, browser: Any) -> None:
     with visit(browser, (report / "sweep.sweep-500.html").as_uri()) as (page, _):
         page.get_by_role("button", name="mIoU %", exact=True).click()
-        assert "tied" in page.locator("#trials tbody tr").first.inner_text()
+        best = page.locator("#trials tbody th").first.inner_text()
+        assert best == make_sweep(500).best  # the trial with the highest mIoU
         page.get_by_label("Filter: ").fill("failed")
         failed = sum(t.value is None for t in make_trials(500))
         assert page.locator("#trials tbody tr:visible").count() == failed
@@ -94,6 +95,13 @@ def test_tables_are_sorted_filtered_and_saved(report: Path, browser: Any) -> Non
         rows = Path(download.value.path()).read_text().splitlines()
         assert "240 images" in rows[1]
         assert sum(row.startswith("trial,") for row in rows) == 500 - failed
+        assert rows[3].endswith(",position among the trials,best mIoU %")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV of Parameter sensitivity").click()
+        rows = Path(download.value.path()).read_text().splitlines()
+        for label in make_sweep(0).labels.values():
+            assert any(row.endswith(f",{label},best mIoU %") for row in rows), label
+        assert page.get_by_role("button", name="CSV of Parallel coordinates").count() == 0
         with page.expect_download() as download:
             page.get_by_role("button", name="PNG of Optimization history").click()
         assert Path(download.value.path()).read_bytes()[:4] == b"\x89PNG"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import dataclasses
 import io
 from pathlib import Path
@@ -98,6 +99,7 @@ def test_images_are_ordered_and_filtered(report: Path, browser: Any) -> None:
     with visit(browser, (report / "images.run-0.html").as_uri()) as (page, _):
         until(page, "document.querySelectorAll('.card .scores').length === 20")
         assert page.get_by_label("Order").input_value() == "worst"
+        assert "classes in its target or prediction" in page.locator("#scope").inner_text()
         parse = "cards => cards.map(c => Number(/DenseCRF ([0-9.]+)/.exec(c.textContent)[1]))"
         scores = page.locator(".card .scores").evaluate_all(parse)
         assert scores == sorted(scores)
@@ -149,12 +151,23 @@ def test_an_image_is_opened_and_changed_by_keyboard(report: Path, browser: Any) 
         assert not page.evaluate("document.getElementById('viewer').open")
 
 
+def saved(page: Any, button: str) -> list[list[str]]:
+    """Return the rows of the CSV file that a button saves."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    return list(csv.reader(Path(download.value.path()).read_text().splitlines()))
+
+
 def test_runs_on_unlike_data_gain_no_points(report: Path, browser: Any) -> None:
     url = (report / "compare.html").as_uri() + "?a=run-0&b=hostile"
     with visit(browser, url) as (page, _):
         until(page, "document.querySelectorAll('#differences tbody tr').length > 1")
         gains = page.locator("#differences tbody td:last-child").all_inner_texts()
         assert set(gains) == {"–"}
+        store = Store(report.parent / "store")
+        scores = [run_of(store, name).scores for name in ("run-0", "hostile")]
+        classes = {c for s in scores for c in s[ResultId(localizer="lpcam")]["val"].classes}
+        assert len(gains) == 1 + len(classes)  # the mean, and classes of either run
         assert "scored on unlike images or masks" in page.locator("#differences .note").inner_text()
 
 
@@ -170,6 +183,13 @@ def test_two_runs_are_compared(report: Path, browser: Any) -> None:
             - run.scores[ResultId(localizer="cam")]["val"].value
         )
         assert f"{gain:+.1f}" in page.locator("#differences tbody tr").first.inner_text()
+        absent = run.scores[ResultId(localizer="cam")]["val"].classes[-1]
+        table = saved(page, "CSV of IoU by class: LPCAM")
+        assert table[2][0] == "mean"
+        assert table[2][3] == f"{gain:.1f}"
+        assert table[-1] == [absent, "", "", ""]
+        figure = saved(page, "CSV of IoU by class of two runs")
+        assert ["A: CAM", "absent", absent, "", "IoU %", ""] in figure
         texts = page.locator("#gained .scores, #lost .scores").all_inner_texts()
         assert texts
         for text in texts:
@@ -180,3 +200,16 @@ def test_two_runs_are_compared(report: Path, browser: Any) -> None:
         set_range(page, "swipe", 20)
         clip = page.locator(".stage .right").evaluate("e => getComputedStyle(e).clipPath")
         assert "20%" in clip
+
+
+def test_means_over_different_classes_gain_no_points(report: Path, browser: Any) -> None:
+    url = (report / "compare.html").as_uri() + "?a=run-0&b=run-1"
+    with visit(browser, url) as (page, _):
+        until(page, "document.querySelectorAll('#differences tbody tr').length > 1")
+        page.evaluate(
+            "(() => { const b = chosen('b'); b.classes.shift(); b.iou.shift(); compare(); })()"
+        )
+        gains = page.locator("#differences tbody td:last-child").all_inner_texts()
+        assert gains[:2] == ["–", "–"]
+        assert gains[2] != "–"
+        assert "run over different classes" in page.locator("#differences .note").inner_text()

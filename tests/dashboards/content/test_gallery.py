@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 from pathlib import Path
@@ -42,6 +43,25 @@ def test_boundaries_are_files_of_the_maps_that_used_them(store: Store) -> None:
     index = value_of(Site(store).file(f"data/{run.name}/val/index.js"))
     assert isinstance(index, dict)
     assert not any(source["edges"] for source in index["sources"])
+
+
+@pytest.mark.parametrize(
+    ("experiment", "splits"),
+    [
+        ({}, ["val", "train"]),
+        ({"scoring": {"splits": ["train", "val"]}}, ["val", "train"]),
+        ({"scoring": {"splits": ["val", "train"]}}, ["train", "val"]),
+        ({"scoring": {"splits": ["train"]}}, ["val", "train"]),
+        ({"scoring": {"splits": ["val"]}}, ["train", "val"]),
+        ({"scoring": "a foreign record"}, ["val", "train"]),
+    ],
+)
+def test_the_split_of_the_threshold_is_the_last_one(
+    store: Store, experiment: dict[str, object], splits: list[str]
+) -> None:
+    """Records keep the splits in the order of the alphabet."""
+    run = dataclasses.replace(run_of(store), experiment=experiment)
+    assert gallery.scored_splits(run) == splits
 
 
 def test_superpixels_that_are_missing_leave_the_other_layers(store: Store) -> None:
@@ -116,6 +136,8 @@ def test_a_chunk_holds_the_scores_of_its_images(scenes: Path) -> None:
     assert isinstance(index, dict)
     assert isinstance(rows, list)
     assert [s["title"] for s in index["sources"]] == ["CAM", "LPCAM", "LPCAM, DenseCRF"]
+    origins = [s["origin"] for s in index["sources"]]
+    assert origins[:2] == ["chosen on train: 0.22", "chosen on train: 0.35"]
     assert index["chunks"] == [len(rows)]
     artifacts = ArtifactCache(store)
     position = 7

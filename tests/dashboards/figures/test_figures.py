@@ -56,6 +56,10 @@ def test_parallel_coordinates_draws_each_trial_once_and_the_best_again() -> None
     assert sum(x is None for x in failed["x"]) == 24 - done
 
 
+def test_parallel_coordinates_are_marked_as_positions_on_the_page() -> None:
+    assert parallel_coordinates(make_sweep(24))["layout"]["meta"] == {"positions": True}
+
+
 def test_sensitivity_draws_mean_range_and_default_line() -> None:
     sweep = make_sweep(24, fail=lambda k: False)
     traces = traces_of(sensitivity(sweep))
@@ -101,7 +105,10 @@ def test_the_parts_figure_leaves_out_scores_without_parts() -> None:
     "make", [figures_scores.threshold_curve, figures_scores.per_class_iou, figures_scores.parts]
 )
 def test_no_scores_draw_no_trace(make: Any) -> None:
-    assert traces_of(make({}, "a-run")) == []
+    """A run may have other scores, such as those of labels, so the figure says nothing of them."""
+    figure = make({}, "a-run")
+    assert traces_of(figure) == []
+    assert figure["layout"]["title"]["subtitle"]["text"] == "no score to draw · a-run"
 
 
 def test_hostile_names_are_escaped() -> None:

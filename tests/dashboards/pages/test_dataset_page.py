@@ -133,7 +133,7 @@ def test_a_followed_overview_changes_with_its_data_sets(tmp_path: Path) -> None:
 
 def test_runs_on_unlike_data_stand_in_different_leaderboards(store: Store) -> None:
     digests = {s: {"ids": "a" * 64, "masks": "b" * 64} for s in ("train", "val")}
-    other = {**digests, "val": {"ids": "a" * 64, "masks": "c" * 64}}
+    other = {**digests, "train": {"ids": "a" * 64, "masks": "c" * 64}}
     for name, method, shards_key, known in (
         ("one", "cam", "1" * 64, digests),
         ("two", "lpcam", "2" * 64, digests),  # other shards with the same images and masks

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from browser_tabs import until, visit
 from drawn_store import add_run, drawn_store
+from html_pages import value_of
 from wsss.dashboards.content import example_image
 from wsss.dashboards.content.artifact_cache import ArtifactCache
 from wsss.dashboards.content.example_image import HEIGHT, LINE, TITLE_HEIGHT
@@ -39,11 +40,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Bare:
 
 
 def test_class_maps_are_cut_at_the_threshold_of_the_record(bare: Bare) -> None:
-    _, run = bare
+    store, run = bare
     assert threshold_of(run, CAM) == (0.15, FROM_FIXED_VALUE)
     assert threshold_of(run, LPCAM) == (OWN_BACKGROUND, FROM_OWN_BACKGROUND)
     shown = [(source.id, source.threshold) for source in sources(run, "val")]
     assert shown == [(CAM, 0.15), (LPCAM, OWN_BACKGROUND), (CRF, None)]  # CAM's labels are its seed
+    index = value_of(Site(store).file(f"data/{run.name}/val/index.js"))
+    assert isinstance(index, dict)
+    origins = [source["origin"] for source in index["sources"]]
+    assert origins[:2] == ["fixed: 0.15", "from the background map"]
 
 
 def test_the_example_is_the_first_image(bare: Bare) -> None:
@@ -86,6 +91,7 @@ def test_the_page_of_images_shows_no_scores(
         assert not any("target" in layer for layer in layers)
         page.locator(".card .open").first.click()
         until(page, "document.querySelector('[name=threshold]') !== null")
+        assert "Threshold (from the background map)" in page.locator(".maps").inner_text()
         assert "mIoU" not in page.locator("body").inner_text()
     with visit(browser, (out / "index.html").as_uri(), width) as (page, _):
         page.locator("#pictures").scroll_into_view_if_needed()

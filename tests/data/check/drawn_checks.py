@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
-from wsss.platform.data.check.shard_check import ShardCheck, check_of_image
+from wsss.platform.data.check.shard_check import ShardCheck, check_of_record
+from wsss.platform.data.sources.source import Record
 
 CLASSES = 3
 
@@ -24,23 +23,25 @@ class Case:
     subset: str = "train"
 
 
-def encoded(seed: int, size: tuple[int, int] = (4, 3), **options: object) -> bytes:
-    """Return a PNG of noise; `size` is (height, width)."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", **options)
-    return out.getvalue()
+def noise(seed: int, size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an RGB image of noise; `size` is (height, width)."""
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def check_of(cases: list[Case], classes: int = CLASSES) -> list[ShardCheck]:
     """Return the check of each case, as if all lay in one shard of its subset."""
     out = []
     for number, case in enumerate(cases):
-        height, width = (4, 3) if case.mask is None else case.mask.shape
-        row = {"id": case.id, "image": encoded(number), "labels": case.labels}
-        row |= {"height": height, "width": width}
-        place = (f"{case.subset}-00000.parquet", number)
-        out.append(check_of_image(row, case.mask, classes, case.subset, place))
+        size = (4, 3) if case.mask is None else case.mask.shape
+        record = Record(
+            id=case.id,
+            image=b"",
+            pixels=noise(number, size),
+            labels=case.labels,
+            mask=case.mask,
+            split=case.subset,
+        )
+        out.append(check_of_record(record, classes, (f"{case.subset}-00000.parquet", number)))
     return out
 
 

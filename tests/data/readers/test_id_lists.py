@@ -160,7 +160,7 @@ def test_the_masks_of_a_list_are_those_of_the_items(voc_tree: Path) -> None:
     assert masks["2009_000004"] == "SegmentationClass/2009_000004.png"
     assert any("3 masks are named by the list" in note for note in source.notes())
     assert source.fingerprint() != plain.fingerprint()
-    assert all(source.load(item).mask for item in source.items())
+    assert all(source.load(item).mask is not None for item in source.items())
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_voc_tree_may_have_other_suffixes(
     for path in (voc_tree / "JPEGImages").iterdir():
         path.rename(path.with_suffix(suffix))
     source = VOC(voc_tree)
-    assert all(source.load(item).mask for item in source.items())
+    assert all(source.load(item).mask is not None for item in source.items())
     assert {item.image for item in source.items()} == {
         f"JPEGImages/{id}{suffix}" for id in source.subset
     }

@@ -25,8 +25,17 @@ def test_classes_splits_and_records_are_read(folder_tree: Path) -> None:
     records = {i.id: source.load(i) for i in source.items()}
     assert {id: r.labels for id, r in records.items()} == {"a": (0, 1), "b": (), "c": (0, 1)}
     assert {id: r.split for id, r in records.items()} == {"a": "train", "b": "train", "c": "val"}
-    assert [id for id, r in records.items() if r.mask] == ["c"]
-    assert (records["b"].height, records["b"].width) == (8, 12)
+    assert [id for id, r in records.items() if r.mask is not None] == ["c"]
+    assert records["b"].pixels.shape == (8, 12, 3)
+
+
+def test_images_that_the_label_file_does_not_name_are_counted(folder_tree: Path) -> None:
+    assert Folder(folder_tree).notes() == []
+    (folder_tree / "labels.csv").write_text("id,labels\na,tree\n")
+    (folder_tree / "images/notes.txt").touch()
+    (note,) = (n for n in Folder(folder_tree).notes() if "left out" in n)
+    start = "left out, because labels.csv does not name them: 2 of the files in images, such as b."
+    assert note.startswith(start)
 
 
 def test_without_a_split_column_all_images_are_in_train(folder_tree: Path) -> None:
@@ -184,10 +193,10 @@ def test_masks_are_read_as_the_options_say(folder_tree: Path, make_mask: Bytes) 
     source = Folder(folder_tree, mask_values=words, resize_masks=True)
     (folder_tree / "masks/a.png").write_bytes(make_mask(2, height=16, width=24))
     records = {item.id: source.load(item) for item in source.items()}
-    mask = decode_mask(records["c"].mask or b"", "c")
-    np.testing.assert_array_equal(mask, decode_mask(make_mask(1), "expected"))
+    np.testing.assert_array_equal(records["c"].mask, decode_mask(make_mask(1), "expected"))
     assert records["c"].notes == ("the mask was read by --mask-values",)
-    assert decode_mask(records["a"].mask or b"", "a").shape == (8, 12)
+    assert records["a"].mask is not None
+    assert records["a"].mask.shape == (8, 12)
     assert records["b"].notes == ()
 
 

@@ -315,6 +315,24 @@ def test_only_trainings_with_suppression_have_another_key():
     assert "suppression" not in SSC(SSCConfig(delta=1.0)).training_settings()
 
 
+@pytest.mark.parametrize(
+    ("backbone", "changes", "added"),
+    [
+        ("resnet18", {}, {"features": 2}),
+        ("mobilenet_v2", {}, {}),
+        ("resnet18", {"delta": 1.0}, {}),
+        ("resnet18", {"perceptual": 0.0}, {}),
+        ("resnet18", {"comparison": "l1"}, {}),
+        ("resnet18", {"vgg": "vgg.pth"}, {}),
+        ("resnet18", {"compared_backbone": "small", "compared_weights": "small.pth"}, {}),
+    ],
+)
+def test_only_comparisons_by_the_suppressed_backbone_have_another_key(backbone, changes, added):
+    """MobileNetV2 suppresses nothing in the stages that compare images."""
+    settings = SSC(SSCConfig(picture=2, **changes)).backbone_settings(backbone)
+    assert settings == added
+
+
 @pytest.mark.parametrize(("name", "accepted"), [("test_resnet", True), ("test_convnext", False)])
 def test_many_settings_of_suppression_are_checked_with_one_network_of_values(
     name, accepted, monkeypatch

@@ -8,6 +8,7 @@ import pytest
 import torch
 from narrow_networks import narrow_vgg19
 from wsss.methods.ssc import SSC, Reconstruction, SSCConfig
+from wsss.methods.ssc.method import Suppression
 from wsss.methods.ssc.reconstruction import LayerNorm, published_stages
 from wsss.platform.errors import InputError
 from wsss.platform.method import find_method, join_methods
@@ -91,6 +92,22 @@ def test_another_backbone_compares_images_and_is_not_trained(tmp_path, batch_of)
     torch.testing.assert_close(
         published_stages("small", options["compared_weights"])(x)[1], expected
     )
+
+
+def test_the_trained_backbone_compares_images_without_suppression(batch_of):
+    """So the loss is that of the same network without suppression."""
+    losses = []
+    for delta in (1.0, 0.3):
+        torch.manual_seed(0)
+        method = SSC(SSCConfig(delta=delta, modulation=0, picture=2))
+        network = method.network(CLASSES, build("small")).train()
+        maps = torch.randn(3, CLASSES, 8, 8, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            loss = method._reconstruction(network, maps, batch_of([[1, 0, 1]] * 3))
+        losses.append(float(loss))
+        if delta < 1:
+            assert network.extra("suppression", Suppression).started
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 @pytest.mark.parametrize(

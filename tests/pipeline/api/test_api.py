@@ -128,6 +128,8 @@ def test_values_of_changes_arrive_as_they_are(chosen: api.Choices) -> None:
         api.run("lpcam", **{**chosen, "changes": {**changes, "lpcam.tauu": 0.2}})
     with pytest.raises(InputError, match="set it by --seed or --seeds"):
         api.run("lpcam", **{**chosen, "changes": {"seed": 3}})
+    with pytest.raises(InputError, match="--seeds names no random seed"):
+        api.run("lpcam", seeds=(), **chosen)
     with pytest.raises(TypeError, match="colour"):
         api.run("lpcam", colour="red", **chosen)  # type: ignore[call-arg]
 
@@ -137,6 +139,8 @@ def test_a_space_must_list_values(chosen: api.Choices) -> None:
         api.sweep("lpcam", {"lpcam.tau": 0.2}, **chosen)  # type: ignore[dict-item]
     with pytest.raises(InputError, match=r"lpcam\.tau is 2\.0"):
         api.sweep("lpcam", {"lpcam.tau": np.array([0.2, 2.0])}, **chosen)
+    with pytest.raises(InputError, match="speed"):
+        api.sweep("lpcam", {"lpcam.tau": [0.1]}, **chosen, objectives="speed")  # type: ignore[typeddict-item]
     with pytest.raises(InputError, match="unknown space 'nothing'"):
         api.sweep("lpcam", "nothing", **chosen)
 

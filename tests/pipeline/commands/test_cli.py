@@ -13,10 +13,14 @@ from PIL import Image
 from small_jobs import SMALL_WORDS, TRAIN, VAL, VAL_ALONE
 from wsss.platform.models.backbones import Small
 from wsss.platform.ops.crf import parameters
+from wsss.platform.pipeline.execution import Execution
 from wsss.platform.ray_runtime import cluster
+from wsss.platform.records.progress_file import LOCK, PROGRESS
 from wsss.platform.records.schema import read_run
+from wsss.platform.storage.json_files import read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("in_process")
+NOTHING_DONE = {"titles": [], "step": 0, "text": "", "done": 0, "total": 0}
 
 
 def test_run_prints_a_table_and_a_page_and_repeats_nothing(wsss: Any) -> None:
@@ -92,6 +96,28 @@ def test_a_run_name_is_not_reused(wsss: Any) -> None:
     assert "'mine' is taken" in err
 
 
+def test_a_run_name_is_not_taken_from_a_run_that_runs(wsss: Any, job: Any) -> None:
+    """It may end before the new one, or after it."""
+    assert wsss("run", "lpcam", *SMALL_WORDS, "--name", "mine")[0] == 0
+    folder = job.store.location("runs", "shared")
+    other = {**read_json(job.store.location("runs", "mine", "run.json")), "name": "shared"}
+    write_json(folder / PROGRESS, {**NOTHING_DONE, "record": other})
+    with (folder / LOCK).lock():
+        code, _, err = wsss("run", "cam", *SMALL_WORDS, "--name", "shared")
+    assert (code, "'shared' is taken" in err) == (2, True)
+    execute = Execution.execute
+
+    def slow(execution: Execution) -> None:
+        execute(execution)
+        write_json(folder / "run.json", other)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Execution, "execute", slow)
+        code, _, err = wsss("run", "cam", *SMALL_WORDS, "--name", "shared")
+    assert (code, "'shared' is taken" in err) == (2, True)
+    assert read_json(folder / "run.json") == other
+
+
 def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: Any) -> None:
     words = ("run", "lpcam", *SMALL_WORDS, "--set=lpcam.tau=0.2", "--refine=par")
     assert wsss(*words, "--name", "filed")[0] == 0
@@ -121,7 +147,7 @@ def test_the_experiment_file_in_a_record_is_the_same_experiment(wsss: Any, job: 
         (("run", "cam", "--set", "training.epochs=0"), "training.epochs is 0; it must be a whole"),
         (("run", "cam", "--set", "epochs"), "--set takes FIELD=VALUE"),
         (("run", "lpcam", "--set", "lpcam.tau=2"), "lpcam.tau is 2; it must be a number between"),
-        (("run", "cam", "--data", "nowhere"), "no data set 'nowhere'; there are: "),
+        (("run", "cam", "--data", "nowhere"), "no data set 'nowhere' in the store "),
         (("run", "cam", "--data", "../x"), "the name '../x' is not allowed"),
         (("run", "cam", "--preset", "odd"), "unknown preset 'odd' of cam; there are paper"),
         (("run", "cam", "--backbone", "odd"), "unknown backbone 'odd'; there are resnet18"),

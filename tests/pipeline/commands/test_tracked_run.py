@@ -42,7 +42,7 @@ def test_trackers_get_a_run_from_its_fields_to_its_pictures(wsss: Any, job: Any)
     }
     record = record_of(job, "tracked")
     score = record.scores[record.subject]["val"]
-    assert numbers["scores/val/lpcam"]["scores/val/lpcam"] == score.value
+    assert numbers["scores/val/lpcam/miou"]["scores/val/lpcam/miou"] == score.value
     assert {"network/loss", "network/lr", "seconds/network", "miou"} <= set(numbers)
     steps = [
         step
@@ -57,7 +57,9 @@ def test_trackers_get_a_run_from_its_fields_to_its_pictures(wsss: Any, job: Any)
     assert len(tables["confusion/val/lpcam"]) == len(score.classes)
     pictures = {event[1] for event in sent if event[0] == "image"}
     assert pictures == {"images"} | {
-        f"confusion/{split}/{result}" for split in ("train", "val") for result in ("cam", "lpcam")
+        f"confusion/{split}/{result}/picture"
+        for split in ("train", "val")
+        for result in ("cam", "lpcam")
     }
 
     code, _, _ = wsss(*words, "--name", "untracked")

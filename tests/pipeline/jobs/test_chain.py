@@ -114,9 +114,9 @@ def test_a_segmenter_is_scored_where_it_predicts(chain: Any) -> None:
         "lpcam/irn": {"train"},
         "lpcam/irn/deeplabv2": {"val"},
     }
-    assert f"lpcam/irn/deeplabv2 on val (n={VAL})" in str(
-        score_table([ended_run(other, "a", "", BEGAN, 0.0)])
-    )
+    record = ended_run(other, "a", "", BEGAN, 0.0)
+    assert f"lpcam/irn/deeplabv2 on val (n={VAL})" in str(score_table([record]))
+    assert record.digests.keys() == {"train", "val"}
 
 
 @pytest.mark.parametrize("backend", ["pydensecrf", "torch"])

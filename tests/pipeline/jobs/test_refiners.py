@@ -237,6 +237,22 @@ def imported_labels(job: Any, folder: Path, name: str = "cornered") -> str:
     return name
 
 
+def test_an_import_takes_further_splits_and_no_other_files(job: Any, tmp_path: Path) -> None:
+    name = imported_labels(job, tmp_path, "growing")
+    segments = segment_folder(job, tmp_path, ("train",))
+    arguments = {"kind": "png", "folder": segments, "data": "scenes", "name": name}
+    for cached in (False, True):
+        imported, held = imports.add(
+            job.store, **arguments, splits=("train",), progress=ProgressDisplay()
+        )
+        assert (imported.stages.keys(), held) == ({"train", "val"}, cached)
+        assert imports.find(job.store, name).stages.keys() == {"train", "val"}
+    first = next(iter(sorted(segments.iterdir())))
+    first.write_bytes(first.read_bytes() + b"more")
+    with pytest.raises(InputError, match=r"stands for another import; .* remove imports/growing"):
+        imports.add(job.store, **arguments, splits=("train",), progress=ProgressDisplay())
+
+
 def test_segments_are_merged_into_imported_labels(job: Any, tmp_path: Path) -> None:
     fields = {"imported": imported_labels(job, tmp_path), "scoring.splits": ("val",)}
     pipeline = execution(

@@ -1,4 +1,4 @@
-"""Tests that a command plans each experiment once."""
+"""Tests that a command plans each experiment once, and that unlike plans have unlike digests."""
 
 from __future__ import annotations
 
@@ -72,6 +72,22 @@ def test_a_weight_file_that_changes_has_a_plan_of_its_own(catalog: Catalog, tmp_
     assert plan(experiment, catalog) is first
     file.write_bytes(b"other")
     assert plan(experiment, catalog).digest != first.digest
+
+
+@pytest.mark.parametrize("changes", [{"refine.threshold": 0.2}, {"scoring.classes": ("ant",)}])
+def test_how_a_baseline_is_scored_changes_the_digest(
+    catalog: Catalog, changes: dict[str, Any]
+) -> None:
+    """A record has the scores of the baseline, too, although no stage depends on them."""
+    of_baseline = {f"baseline.{name}": value for name, value in changes.items()}
+    names = ("foreground", "background", "final")
+    levels = {"baseline.refine.kind": "irn", **{f"baseline.refine.{name}": 0.3 for name in names}}
+    one, other = (
+        plan(build_experiment("psdpm", preset="scenes", baseline="lpcam", changes=fields), catalog)
+        for fields in (levels, {**levels, **of_baseline})
+    )
+    assert [stage.key for stage in one.stages] == [stage.key for stage in other.stages]
+    assert one.digest != other.digest
 
 
 @pytest.mark.parametrize(

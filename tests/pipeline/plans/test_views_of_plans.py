@@ -38,6 +38,7 @@ def test_the_largest_image_bounds_the_number_of_actors(
     node = {"Alive": True, "Resources": {"CPU": 10.0, "memory": 28.0 * 2**30}}
     monkeypatch.setattr("ray.nodes", lambda: [node])
     monkeypatch.setattr(cluster, "gpus", lambda: 0)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 10.0})
     monkeypatch.setattr(cluster, "cores", lambda: 8)
     assert context_of(about).image_need == need
     assert context_of(about).views().actors == actors
@@ -49,6 +50,15 @@ def test_small_images_have_an_actor_for_each_core(monkeypatch: pytest.MonkeyPatc
     node = {"Alive": True, "Resources": {"CPU": 6.0, "memory": 2.0 * 2**30}}
     monkeypatch.setattr("ray.nodes", lambda: [node])
     monkeypatch.setattr(cluster, "gpus", lambda: 0)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 6.0})
     monkeypatch.setattr(cluster, "cores", lambda: 4)
     context = context_of({"check": {"sizes": {"largest": [500, 500]}}})
     assert context.views().actors == 4
+
+
+def test_the_cores_of_all_nodes_of_a_cluster_have_actors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores are left for the driver and for loading."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 32.0})
+    monkeypatch.setattr(cluster, "gpus", lambda: 0)
+    monkeypatch.setattr(cluster, "cores", lambda: 8)
+    assert context_of({"check": {"sizes": {"largest": [500, 500]}}}).views().actors == 30

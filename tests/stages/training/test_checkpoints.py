@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def home(tmp_path: Path) -> Path:
     record = {"latest_checkpoint_result": {"checkpoint_dir_name": folder.name}}
     (tmp_path / checkpoints.SNAPSHOT).write_text(json.dumps(record))
     return tmp_path
+
+
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    """The store then reports it in a sentence."""
+    (tmp_path / checkpoints.STATE).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        checkpoints.save({"weight": torch.arange(5.0)}, tmp_path)
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_an_intact_checkpoint_is_loaded(home: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_server_that_is_away_is_reported_in_one_sentence(bucket, capsys, monke
 
 def test_a_missing_data_set_is_named(bucket, capsys):
     assert main(["run", "cam", "--store", bucket]) == 2
-    assert "there is no data set 'scenes'" in capsys.readouterr().err
+    assert "there is no data set 'scenes' in the store s3://" in capsys.readouterr().err
 
 
 def test_trials_of_a_sweep_are_read_on_another_machine(store, bucket, elsewhere):

@@ -195,7 +195,7 @@ def test_a_change_names_only_the_values_that_differ():
         ),
         ({"kind": "tpe"}, "cannot be combined with --search tpe"),
         ({"budget": "2h"}, "cannot be combined with --budget"),
-        ({"objectives": ("miou", "seconds")}, "no trial has seconds of its own; choose other"),
+        ({"best": "miou where seconds <= 9"}, "seconds of trials cannot be compared; leave sec"),
         ({"repeats": 3}, "needs one random seed for all; leave out --repeats 3"),
         ({"trials": 1}, "it has --trials 1 and training.epochs 8"),
         ({"changes": {"training.epochs": 1}}, "it has --trials 6 and training.epochs 1"),

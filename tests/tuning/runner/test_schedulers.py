@@ -8,7 +8,7 @@ from wsss.platform.method import build_experiment
 from wsss.platform.ray_runtime.quirks.trials import EndedTrial
 from wsss.platform.records.schema import Trial
 from wsss.platform.tuning.runner.schedulers import MAKERS, make_scheduler
-from wsss.platform.tuning.sweep import Sweep
+from wsss.platform.tuning.sweep import POPULATION, Sweep
 
 VALUES = [0.5, 0.6, 0.7, 0.1, 0.8, 0.2, 0.05, 0.9, 0.3, 0.65]
 """What each trial scores at its rungs; the fourth is worse than all before it."""
@@ -57,6 +57,24 @@ def test_a_sweep_that_was_interrupted_stops_the_same_trainings(sweep):
     whole = carried_out(sweep)
     for end in (1, 4, 8):
         assert carried_out(sweep, whole[:end]) == whole
+
+
+@pytest.mark.parametrize("scheduler", [*MAKERS, POPULATION])
+def test_the_seconds_of_trainings_are_no_objective(scheduler):
+    """A training that is stopped early would look cheap to the search."""
+    options = {"space": {"training.lr": [0.1, 0.2]}, "trials": 2, "scheduler": scheduler}
+    base = build_experiment("cam", changes={"training.epochs": 8})
+    message = f"--scheduler {scheduler} stops or shares trainings, so the seconds of trials"
+    for objectives in (("seconds",), ("miou", "seconds")):
+        with pytest.raises(InputError, match=message):
+            Sweep(base=base, objectives=objectives, **options)
+
+
+def test_a_trial_that_is_not_stopped_has_seconds_for_the_rule():
+    base = build_experiment("cam", changes={"training.epochs": 8})
+    rule = "miou where seconds <= 600"
+    sweep = Sweep(base=base, space={"training.lr": [0.1, 0.2]}, scheduler="asha", best=rule)
+    assert sweep.best == rule
 
 
 def test_an_unknown_scheduler_is_refused():

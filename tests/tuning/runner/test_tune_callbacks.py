@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -10,9 +11,10 @@ from ray.tune.search import Searcher
 from wsss.platform.errors import InputError, StorageError
 from wsss.platform.method import build_experiment
 from wsss.platform.records.progress import ProgressDisplay
-from wsss.platform.records.schema import StageRecord
+from wsss.platform.records.schema import StageRecord, Trial
 from wsss.platform.storage.artifact import Stage
-from wsss.platform.tuning.costs.needed_stages import NeededStages
+from wsss.platform.tuning.costs.needed_stages import LOST, NeededStages
+from wsss.platform.tuning.runner import tune_callbacks
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
 from wsss.platform.tuning.runner.tune_callbacks import tune_searcher, watch
 from wsss.platform.tuning.search import Need
@@ -20,6 +22,8 @@ from wsss.platform.tuning.sweep import Sweep, searcher
 
 SPACE = {"lpcam.tau": [0.1, 0.2, 0.3, 0.4]}
 STARTED, LATER = "2026-01-01T00:00:00+0000", "2026-01-02T00:00:00+0000"
+ENDED = 1_800_000_000.0
+"""When a trial ended, in seconds since 1970."""
 
 
 class FullJournal:
@@ -155,6 +159,48 @@ def test_an_error_of_the_store_in_the_plan_of_a_point_is_raised(monkeypatch):
     with pytest.raises(StorageError, match="no answer"):
         needed.needs({})
     assert needed.needs({}) is None
+
+
+def seconds_lost(monkeypatch, seconds, took, ago):
+    """Return the seconds that a trial lost which failed after some seconds.
+
+    Its stage was written some seconds before the trial ended.
+    """
+    written = datetime.fromtimestamp(ENDED - ago, UTC).isoformat()
+    answer = SimpleNamespace(written=written, seconds=took)
+    trial = Trial(id="0003", params={}, status="failed", seconds=seconds, error="no memory")
+    record = needed_from(monkeypatch, answer).lost(trial, ENDED, earlier=1)
+    assert (record.stage, record.key, record.cached) == (LOST, "0003-1", False)
+    return record.seconds
+
+
+def test_a_failed_trial_lost_the_time_in_which_none_of_its_stages_was_computed(monkeypatch):
+    """A stage that an earlier trial computed took none of its time."""
+    assert seconds_lost(monkeypatch, 100.0, took=600.0, ago=3600.0) == 100.0
+    assert seconds_lost(monkeypatch, 100.0, took=60.0, ago=30.0) == 40.0
+    assert seconds_lost(monkeypatch, 100.0, took=600.0, ago=71.0) == 70.0
+    assert seconds_lost(monkeypatch, 100.0, took=600.0, ago=0.0) == 0.0
+
+
+def test_a_trial_whose_process_dies_spends_the_time_since_its_start(monkeypatch):
+    """Tune starts it again before it gives up; with --resume, what it lost before is kept."""
+    clock = [100.0]
+    times = SimpleNamespace(monotonic=lambda: clock[0], time=lambda: ENDED)
+    monkeypatch.setattr(tune_callbacks, "time", times)
+    earlier = StageRecord(stage=LOST, title="failed", key="0000-0", seconds=5.0, cached=False)
+    queue, journal = queue_of(), FullJournal(9)
+    queue.lost[0] = (earlier,)
+    needed = needed_from(monkeypatch, computation(STARTED))
+    callback = watch(journal, queue, ProgressDisplay(), needed)
+    trial = ended(queue.suggest(), seconds=0.5, status="ERROR")
+    for _ in range(2):
+        callback.on_trial_start(0, [trial], trial)
+        clock[0] += 60
+    callback.on_trial_error(0, [trial], trial)
+    queue.check_intact()
+    (kept,) = journal.trials
+    assert (kept.status, kept.seconds) == ("failed", 120.0)
+    assert [(s.key, s.seconds) for s in kept.stages] == [("0000-0", 5.0), ("0000-1", 120.0)]
 
 
 def test_a_stage_is_recorded_only_where_the_sweep_is_known_to_have_computed_it(monkeypatch):

@@ -16,6 +16,7 @@ from wsss.platform.method import build_experiment
 from wsss.platform.records.schema import StageRecord, Trial
 from wsss.platform.serialization import digest, from_json
 from wsss.platform.tuning.budget import Budget, parse_budget
+from wsss.platform.tuning.costs.needed_stages import LOST
 from wsss.platform.tuning.runner.trial_queue import TrialQueue
 from wsss.platform.tuning.search import MarginalCosts, Need, cost_aware_points, make_searcher
 from wsss.platform.tuning.search.cost_aware_points import score, together
@@ -236,7 +237,12 @@ def test_a_sweep_ends_when_its_budget_is_spent(kind):
 
 
 def failed(number, seconds):
-    return Trial(id=f"{number:04d}", params={}, status="failed", seconds=seconds, error="no")
+    lost = StageRecord(
+        stage=LOST, title="failed trial", key=f"{number:04d}-0", seconds=seconds, cached=False
+    )
+    return Trial(
+        id=f"{number:04d}", params={}, status="failed", seconds=seconds, error="no", stages=(lost,)
+    )
 
 
 def test_trials_that_fail_spend_the_budget():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from wsss.platform.serialization import from_json
 from wsss.platform.tuning.search import check_search, make_searcher, trial_count
 from wsss.platform.tuning.search.known_points import draw_points, sobol_points
 from wsss.platform.tuning.search.optuna_points import SAMPLERS, OptunaPoints
-from wsss.platform.tuning.spaces import space_from
+from wsss.platform.tuning.spaces import Computed, space_from
 from wsss.platform.tuning.spaces.points import grid, point_count
 
 SPACE = space_from(
@@ -206,6 +207,35 @@ def test_without_a_name_the_search_follows_from_the_space_and_the_number_of_tria
     assert len(make_searcher("", CONTINUOUS, 7, 0, 2).points) == 7
     assert len(make_searcher("", CONTINUOUS, 0, 0, 2).points) == 20
     assert trial_count("tpe", SPACE, 50) == 50
+
+
+def with_function(function):
+    """Return a space of three points with a value that a function computes."""
+    return space_from({"lpcam.K": (4, 8, 12), "lpcam.tau": Computed(function, False, "source")})
+
+
+def test_a_random_search_draws_as_many_points_as_it_is_told_where_a_function_draws():
+    """The grid counts such a field once, whatever the function draws."""
+    space = with_function(random.random)
+    assert trial_count("random", space, 20) == 20
+    assert trial_count("", space, 20) == trial_count("", space, 0) == 3
+    points = make_searcher("random", space, 20, 5, 2).points
+    assert len({point["lpcam.tau"] for point in points}) == len(points) == 20
+    assert {point["lpcam.K"] for point in points} == {4, 8, 12}
+    assert points == make_searcher("random", space, 20, 5, 2).points
+    shuffled = make_searcher("random", space, 20, 5, 2, shuffled=True).points
+    assert sorted(map(str, shuffled)) == sorted(map(str, points))
+
+
+def test_what_a_function_draws_follows_from_the_random_seed_of_the_sweep():
+    space = with_function(random.random)
+    for kind, count in (("grid", 0), ("random", 2), ("random", 7)):
+        one, same, other = (make_searcher(kind, space, count, k, 2).points for k in (0, 0, 1))
+        assert one == same
+        assert {p["lpcam.tau"] for p in one}.isdisjoint(p["lpcam.tau"] for p in other)
+    constant = with_function(lambda: 0.5)
+    grids = [make_searcher("grid", constant, 0, seed, 2).points for seed in (0, 1)]
+    assert grids[0] == grids[1] == [{"lpcam.K": K, "lpcam.tau": 0.5} for K in (4, 8, 12)]
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)

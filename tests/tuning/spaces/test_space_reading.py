@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from wsss.platform.config.yaml_writer import value_text
 from wsss.platform.errors import InputError
 from wsss.platform.method import build_experiment
 from wsss.platform.tuning.search import FixedPoints
-from wsss.platform.tuning.spaces import recorded, space_from, space_in_file_form
+from wsss.platform.tuning.spaces import find_space, recorded, space_from, space_in_file_form
 from wsss.platform.tuning.spaces.domains import Groups, Listed, Numbers
 from wsss.platform.tuning.sweep import Sweep, searcher
 from wsss.platform.tuning.sweep_file import sweep_section
@@ -97,6 +98,45 @@ def test_a_function_computes_a_value_from_its_point_by_the_same_draws():
     assert "    lpcam.mu_b: {sample_from: [FILE.py]}" in section.splitlines()
 
 
+HALVES = """
+SHARE = {share}
+
+def lower(config):
+    return SHARE * config["lpcam.mu_f"] + 0.01 * {draw}
+
+SPACES = {{"mine": {{"lpcam.mu_f": [0.6, 0.8], "lpcam.mu_b": sample_from(lower)}}}}
+"""
+"""A file with a function that uses a number of the file."""
+
+
+def key_of(path, share, draw="random.random()", **options):
+    """Return the key of a sweep over the space of a file, which is read anew."""
+    text = HALVES.format(share=share, draw=draw)
+    path.write_text(f"import random\nimport numpy\nfrom ray.tune import sample_from\n{text}")
+    sweep = Sweep(
+        base=build_experiment("lpcam"), space=find_space("lpcam", str(path))[1], **options
+    )
+    catalog = SimpleNamespace(gpu=False)
+    planned = SimpleNamespace(digest="digest", context=SimpleNamespace(catalog=catalog))
+    return sweep.key(planned)
+
+
+@pytest.mark.parametrize("kind", ["grid", "random", "sobol", "tpe", "eipu"])
+def test_a_sweep_depends_on_what_its_functions_refer_to(tmp_path, kind):
+    """The source code of the function does not show it."""
+    options = {"kind": kind, "trials": 0 if kind == "grid" else 4}
+    first = key_of(tmp_path / "mine.py", 0.5, **options)
+    assert key_of(tmp_path / "mine.py", 0.5, **options) == first
+    assert key_of(tmp_path / "mine.py", 0.25, **options) != first
+
+
+def test_a_function_whose_draws_have_no_random_seed_leaves_the_key_as_it_is(tmp_path):
+    """Otherwise, no sweep over such a space could be resumed."""
+    draw = "numpy.random.default_rng().random()"
+    keys = {key_of(tmp_path / "mine.py", 0.5, draw) for _ in range(2)}
+    assert len(keys) == 1
+
+
 def test_groups_are_recorded_by_field():
     space = space_from({"refiner": tune.choice(GROUPS)})
     assert isinstance(space["refiner"], Groups)
@@ -135,6 +175,8 @@ def test_groups_are_recorded_by_field():
         ({"a": [{"b": 1}, {"b": 1, "c": 2}]}, "two groups of 'a' cannot be told apart"),
         ({"a": [{"b": {"uniform": [0, 2]}}, {"b": 1}]}, "cannot be told apart"),
         ({"a": [{"b": 1}, {"b": 2}], "b": [3]}, "has 'b' both in and outside the groups of 'a'"),
+        ({"a.b": [1], "a.b.uniform": [0, 1]}, "the space names 'a.b' twice; leave one of them out"),
+        ({"a.choice": [1], "b": [2], "a": [3]}, "the space names 'a' twice"),
     ],
 )
 def test_a_space_that_is_none_is_refused(space, message):

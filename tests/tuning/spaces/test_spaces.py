@@ -194,7 +194,8 @@ def test_a_package_that_the_file_of_a_space_lacks_is_named(monkeypatch):
         raise ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
 
     assert "default" in spaces_of_method("lpcam")
-    assert set(spaces_of_method("a-method-without-a-file")) == set(spaces_of_method("common"))
+    for name in ("a-method-without-a-file", "amn.v2", "lpcam.v2"):  # imports may have such names
+        assert set(spaces_of_method(name)) == set(spaces_of_method("common"))
     monkeypatch.setattr(named.importlib, "import_module", import_module)
     with pytest.raises(ModuleNotFoundError, match="nowhere"):
         spaces_of_method("lpcam")

@@ -90,7 +90,7 @@ def read_labels(
     elif not path.is_file():
         raise InputError(f"there is no label file {path}")
     elif path.suffix.lower() not in READERS:
-        raise InputError(f"{path} is no label file; its suffix must be {', '.join(READERS)}")
+        raise InputError(f"{path} is no label file; its suffix must be one of {', '.join(READERS)}")
     else:
         rows = READERS[path.suffix.lower()](path)
     cells = {id: listed(cell, f"{path}, {id}") for id, cell in rows.cells.items()}

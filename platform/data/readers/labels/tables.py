@@ -84,7 +84,9 @@ def read(path: Path) -> LabelRows:
     header = find_header(first)
     if header is None:
         names = ", ".join(name.strip() for name in first.split(",")) or "none"
-        raise InputError(f"{path} needs the columns id and labels, it has {quoted(names)}")
+        raise InputError(
+            f"{path} needs the columns id and labels in its first line, which has {quoted(names)}"
+        )
     _check_columns(header, path)
     rows = []
     for number, cells in _records(text, header, path):

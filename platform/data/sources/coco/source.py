@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ....errors import InputError
 from ....serialization import quoted
-from ...images import encode_png
 from ...names import check_id
 from ...readers.files import check_folder, read_bytes
 from ...readers.image_files import UPRIGHT, read_image_file
@@ -214,10 +213,10 @@ class COCO:
         return Record(
             id=item.id,
             image=file.data,
-            height=height,
-            width=width,
+            pixels=file.pixels,
+            orientation=file.orientation,
             labels=item.labels,
-            mask=None if mask is None else encode_png(mask),
+            mask=mask,
             split=item.split,
             notes=tuple(note for note in notes if note),
         )

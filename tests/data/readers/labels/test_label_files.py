@@ -154,7 +154,7 @@ def test_numbers_are_names_where_a_class_is_a_number(tmp_path: Path) -> None:
     ("rows", "sentence"),
     [
         ("id,labels\n", "has no rows"),
-        ("x,cat\n", "needs the columns id and labels, it has 'x, cat'"),
+        ("x,cat\n", "columns id and labels in its first line, which has 'x, cat'"),
         ("id,labels\nx,cat,dog\n", "line 2 has 3 cells, but there are 2 columns; put labels"),
         ("id,labels,split\nx,cat\n", "line 2 has 2 cells, but there are 3 columns"),
         ("id,labels,labels\nx,cat,dog\n", "has two columns 'labels'"),
@@ -235,5 +235,7 @@ def test_json_without_labels_by_image_id_is_refused(
 @pytest.mark.parametrize("name", ["a.pkl", "a.xlsx", "labels"])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"a")
-    with pytest.raises(InputError, match=r"is no label file; its suffix must be \.csv, \.tsv"):
+    with pytest.raises(
+        InputError, match=r"is no label file; its suffix must be one of \.csv, \.tsv"
+    ):
         read_labels(tmp_path / name, CLASSES)

@@ -10,7 +10,6 @@ from annotation_files import CATEGORIES, HEIGHT, SQUARE, WIDTH, annotations_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as api
-from wsss.platform.data.images import decode_mask
 from wsss.platform.data.sources.coco import COCO
 from wsss.platform.data.sources.coco.segmentations import form_of, segmentation_mask
 from wsss.platform.errors import InputError
@@ -46,10 +45,6 @@ def record_of(write_files, annotations, crowds=None, **changes):
     files = {"annotations/instances_train2014.json": contents, "train2014/a.jpg": None}
     source = COCO(write_files(files), crowds=crowds)
     return source, source.load(source.items()[0])
-
-
-def mask_of(record):
-    return decode_mask(record.mask, record.id)
 
 
 POINTS = st.floats(-4, 16, allow_nan=False, width=32).map(lambda v: round(v, 2))
@@ -101,7 +96,7 @@ def test_labels_and_masks_equal_those_of_the_api(write_files, drawn, crowds):
     for annotation, mask in drawn:
         if crowds == "draw" or annotation.get("iscrowd") != 1:
             expected[mask] = 1 if annotation["category_id"] == CAT else 2
-    np.testing.assert_array_equal(mask_of(record), expected)
+    np.testing.assert_array_equal(record.mask, expected)
     present = {a["category_id"] for a, _ in drawn} | {DOG}
     assert record.labels == tuple(k for k, id in enumerate((CAT, DOG)) if id in present)
 
@@ -115,11 +110,11 @@ def test_a_file_of_crowds_alone_needs_a_choice(write_files):
     ):
         record_of(write_files, [mask])
     drawn, record = record_of(write_files, [mask], "draw")
-    np.testing.assert_array_equal(mask_of(record), pixels)
+    np.testing.assert_array_equal(record.mask, pixels)
     name = "annotations/instances_train2014.json: 1 of 1 annotations are crowds; they give labels "
     assert drawn.notes() == [f"{name}and are drawn"]
     source, record = record_of(write_files, [mask], "background")
-    assert (record.labels, mask_of(record).max()) == ((0,), 0)
+    assert (record.labels, record.mask.max()) == ((0,), 0)
     assert source.notes() == [f"{name}and are background; --crowds draw draws them"]
     assert drawn.fingerprint() != source.fingerprint()
 
@@ -148,7 +143,7 @@ def test_a_box_without_outline_gives_a_label_is_counted_and_draws_nothing(
         del box["segmentation"]
     source, record = record_of(write_files, [{"category_id": CAT, "segmentation": SQUARE}, box])
     assert record.labels == (0, 1)
-    np.testing.assert_array_equal(mask_of(record), outline_mask(SQUARE))
+    np.testing.assert_array_equal(record.mask, outline_mask(SQUARE))
     assert record.notes == ()
     assert source.notes() == [
         "annotations/instances_train2014.json: 1 of 2 annotations have no outline, only a box or "
@@ -174,7 +169,7 @@ def test_odd_forms_of_polygons_are_counted(write_files):
     flat, points = SQUARE[0], [[2, 1], [7, 1], [7, 6], [2, 6]]
     annotations = [{"category_id": CAT, "segmentation": s} for s in (flat, points, SQUARE)]
     source, record = record_of(write_files, annotations)
-    np.testing.assert_array_equal(mask_of(record), outline_mask(SQUARE))
+    np.testing.assert_array_equal(record.mask, outline_mask(SQUARE))
     assert source.notes() == [
         "annotations/instances_train2014.json: 1 of 3 annotations have one polygon x, y, x, y, ... "
         "in place of a list of polygons; it is drawn",
@@ -236,8 +231,8 @@ def test_an_absent_size_is_read_from_the_image(write_files, size):
     _, record = record_of(
         write_files, [{"category_id": CAT, "segmentation": SQUARE}], images=[image]
     )
-    assert (record.height, record.width) == (HEIGHT, WIDTH)
-    np.testing.assert_array_equal(mask_of(record), outline_mask(SQUARE))
+    assert record.pixels.shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(record.mask, outline_mask(SQUARE))
     assert record.notes == (
         "the annotation file gives no size of the image; the size is read from the image",
     )
@@ -264,7 +259,7 @@ def test_ids_may_be_texts_where_they_agree(write_files, image, category, image_i
         categories=[{"id": category, "name": "cat"}],
     )
     assert record.labels == (0,)
-    assert mask_of(record).any()
+    assert record.mask.any()
 
 
 @pytest.mark.parametrize(("listed", "named"), [("007", 7), ("007", "7"), (7, "007"), ("a", "A")])

@@ -329,7 +329,8 @@ def test_an_orientation_that_is_not_applied_is_noted(
 ) -> None:
     source = COCO(write_files({"train.json": ONE, "images/a.jpg": turned(orientation)}))
     note = "the EXIF orientation was not applied; annotations count pixels as stored"
-    assert source.load(source.items()[0]).notes == (note,) * count
+    record = source.load(source.items()[0])
+    assert (record.orientation, record.notes) == (orientation, (note,) * count)
 
 
 def test_annotations_of_the_turned_picture_are_refused(write_files: Any) -> None:
