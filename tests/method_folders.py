@@ -27,7 +27,8 @@ def method_folder(folder: Path, module: str) -> Iterator[None]:
         patch.chdir(folder)
         patch.setattr(sys, "path", [*sys.path])
         patch.setattr(sys, "dont_write_bytecode", True)
-        patch.setattr(registry, "_registered", {})
+        for known in ("_registered", "_loaded", "_sent"):
+            patch.setattr(registry, known, {})
         patch.setattr(registry, "_folder_is_read", False)
         forget()
         try:

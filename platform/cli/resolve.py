@@ -225,9 +225,9 @@ def _other_groups(names: Sequence[str], baseline: str) -> set[str]:
         names: methods and localizer.
         baseline: baseline of the methods; empty: none.
     """
-    from ..method import methods
+    from ..method import method_names
 
-    others = {*methods(), "baseline"} - {*names, *baseline.replace("+", ":").split(":")}
+    others = {*method_names(), "baseline"} - {*names, *baseline.replace("+", ":").split(":")}
     return others - ({"baseline"} if baseline else set())
 
 

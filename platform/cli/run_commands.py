@@ -112,9 +112,9 @@ def _finished_run(options: CompareOptions, store: Store, text: str) -> RunRecord
         InputError: the run has another random seed or other data than the comparison.
     """
     from ..data import registry
-    from ..method import methods
+    from ..method import method_names
 
-    if not is_name(text) or text in methods():
+    if not is_name(text) or text in method_names():
         return None
     file = store.location("runs", text, "run.json")
     if not file.exists():

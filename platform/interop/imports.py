@@ -97,7 +97,9 @@ def _stage(shards: Artifact, kind: str, folder: Path, split: str, name: str) -> 
     suffix = ".png" if kind == LABEL_IMAGES else FORMATS[kind].suffix
     rows = [r for p in slices(shards, split) for r in read(p, ("id", "labels"))]
     files = {folder / f"{r['id']}{suffix}": r["labels"] for r in rows}
-    present = [f for f, labels in files.items() if f.exists() or not without_file(kind, labels)]
+    present = [f for f, labels in files.items() if not without_file(kind, labels) or f.exists()]
+    if files and not present:
+        raise InputError(f"{folder} has no file of an image of {split}; name another folder")
     return Stage(
         name="labels" if kind == LABEL_IMAGES else "maps",
         version=1,
@@ -144,16 +146,15 @@ def add(
     file = _record_of(store, name)
     earlier = find(store, name) if file.exists() else None
     new = _joined(Import(kind=kind, shards=shards.key, stages=stages), earlier, name)
-    if not earlier or new.stages.keys() != earlier.stages.keys():
+    recorded = earlier is not None and new.stages.keys() == earlier.stages.keys()
+    if not recorded:
         store.check_writable(f"import {name!r}", "imports")
     progress.plan([stage.title for stage in stages.values()])
     cached = True
     for split, stage in stages.items():
         compute = _compute(shards, kind, folder, split, progress)
         cached &= _import_split(store, stage, compute, progress)
-    if not earlier or new.stages.keys() != earlier.stages.keys():
-        write_json(file, new)
-    return new, cached
+    return new if recorded else _kept(store, name, new), cached
 
 
 def _import_split(
@@ -167,6 +168,20 @@ def _import_split(
     _, cached = store.get(stage, compute)
     progress.finish(cached)
     return cached
+
+
+def _kept(store: Store, name: str, new: Import) -> Import:
+    """Write the record of an import, and return it with the splits that it has by now.
+
+    Another process may have imported other splits meanwhile.
+    """
+    file = _record_of(store, name)
+    with store.lock(f"import-{name}"):
+        earlier = find(store, name) if file.exists() else None
+        new = _joined(new, earlier, name)
+        if not earlier or new.stages.keys() != earlier.stages.keys():
+            write_json(file, new)
+    return new
 
 
 def _joined(new: Import, earlier: Import | None, name: str) -> Import:

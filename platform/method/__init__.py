@@ -5,7 +5,7 @@ from .compose import build_experiment, build_method, find_preset, published_refi
 from .joint import Joint, join_methods
 from .learner import PADDING, Batch, Learner
 from .prototypes import Centers, Clustering, PrototypeMethod
-from .registry import find_method, methods, register, weights_field
+from .registry import find_method, method_names, methods, register, weights_field
 
 __all__ = [
     "PADDING",
@@ -22,6 +22,7 @@ __all__ = [
     "find_method",
     "find_preset",
     "join_methods",
+    "method_names",
     "methods",
     "published_refinement",
     "register",

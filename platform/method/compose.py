@@ -11,7 +11,7 @@ from ..config.recipes import recipe as find_recipe
 from ..config.rules import unknown_field
 from ..errors import FieldError, InputError
 from .base import Method
-from .registry import find_method, methods
+from .registry import find_method, method_names
 
 PREFIX = "baseline."
 """What the names of the fields of a baseline begin with."""
@@ -117,7 +117,7 @@ def _baseline(
     """
     method, _, localizer = baseline.partition(":")
     common = {k: v for k, v in changes.items() if not k.startswith(PREFIX)}
-    if method.split("+")[0] in methods():
+    if method.split("+")[0] in method_names():
         identity = {"method": method, "localizer": localizer, "imported": ""}
     else:
         identity = {"method": "cam", "localizer": "", "imported": baseline}

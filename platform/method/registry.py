@@ -21,6 +21,10 @@ PROJECT = Path("pyproject.toml")
 """File of the current folder that may declare methods of this folder."""
 _registered: dict[str, type[Method]] = {}
 """The methods that this process registered, by name."""
+_loaded: dict[str, type[Method]] = {}
+"""The methods of installed packages that were imported, by name."""
+_sent: dict[str, str] = {}
+"""The digests of methods of editable packages that another process sent, by name."""
 _folder_is_read = False
 """Whether the methods that the current folder declares are registered."""
 
@@ -66,22 +70,38 @@ def _installed(name: str) -> type[Method]:
     a registered method does.
 
     Raises:
-        InputError: the method cannot be imported, or is no method.
+        InputError: the method cannot be imported, is no method, or has source code with a value
+            that cannot be compared.
     """
     point = _entry_points()[name]
     package = f"the package {point.dist.name}" if point.dist else "an installed package"
     declares = f"{package} declares the method {name!r} as {point.value!r}, which"
+    if point.value.startswith("wsss."):
+        own: type[Method] = point.load()
+        return own
     try:
         method: type[Method] = point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the code of the package raises, such as SyntaxError
         raise InputError(
             f"{declares} cannot be imported: {error}; mend the package, or uninstall it"
         ) from error
     if not _is_method(method):
         raise InputError(f"{declares} is no class derived from Method; mend the package")
-    if method.__module__.partition(".")[0] != "wsss" and source_code.is_edited(method.__module__):
-        _add(name, method)
+    _check_complete(method)
+    if not _is_copy(point, method):
+        method.code = _sent.get(name) or source_code.digest_of(method)
+    _loaded[name] = method
     return method
+
+
+def _is_copy(point: EntryPoint, method: type[Method]) -> bool:
+    """Return whether pip copied the module of a method, so that nobody edits it."""
+    module = method.__module__
+    if not point.dist or not point.dist.read_text("RECORD"):
+        return not source_code.is_edited(module)
+    file = Path(getattr(sys.modules[module], "__file__", None) or "").resolve()
+    copied = (Path(str(point.dist.locate_file(f))) for f in point.dist.files or ())
+    return any(path.resolve() == file for path in copied if path.name == file.name)
 
 
 def _is_method(value: object) -> bool:
@@ -136,6 +156,16 @@ def _imported(name: str, value: str) -> type[Method]:
     return method
 
 
+def method_names() -> list[str]:
+    """Return the names of all methods in order; methods of installed packages are not imported.
+
+    Raises:
+        InputError: a method that `pyproject.toml` of the current folder declares is no method.
+    """
+    _register_folder()
+    return sorted({*_entry_points(), *_registered})
+
+
 def methods() -> dict[str, type[Method]]:
     """Return all methods by name, in the order of their names.
 
@@ -143,10 +173,9 @@ def methods() -> dict[str, type[Method]]:
         InputError: what `pyproject.toml` of the current folder or an installed package declares is
             no method, or cannot be imported.
     """
-    _register_folder()
-    points = _entry_points().items()
-    names = [name for name, point in points if not _is_importing(point.value)]
-    return {n: _registered.get(n) or _installed(n) for n in sorted({*names, *_registered})}
+    points = _entry_points()
+    names = [n for n in method_names() if n in _registered or not _is_importing(points[n].value)]
+    return {name: _registered.get(name) or _installed(name) for name in names}
 
 
 def find_method(name: str) -> type[Method]:
@@ -159,7 +188,7 @@ def find_method(name: str) -> type[Method]:
     if name in _registered:
         return _registered[name]
     if name not in _entry_points():
-        raise InputError(f"unknown method {name!r}; there are {', '.join(methods())}")
+        raise InputError(f"unknown method {name!r}; there are {', '.join(method_names())}")
     return _installed(name)
 
 
@@ -168,7 +197,8 @@ def weights_field(method: str) -> str:
 
     An unknown method is refused later, with its place in an experiment file.
     """
-    return methods().get(method.split("+")[0], Method).weights_field
+    first = method.split("+")[0]
+    return (find_method(first) if first in method_names() else Method).weights_field
 
 
 def register(method: M) -> M:
@@ -203,38 +233,43 @@ def register(method: M) -> M:
             f"the name {name!r} of {title} belongs to an installed method; set another `name` in "
             "the class"
         )
-    _add(name, method)
-    return method
-
-
-def _add(name: str, method: type[Method]) -> None:
-    """Check a class and register it under a name.
-
-    Raises:
-        InputError: see `register`.
-    """
     if not _is_method(method):
         raise InputError(f"{method!r} is no method; derive a class from Method")
-    title = method.__qualname__
     if not isinstance(name, str) or not name.isidentifier():
         raise InputError(
             f"the name {name!r} of {title} is no identifier; set another `name` in the class"
         )
+    _check_complete(method)
+    method.code = source_code.digest_of(method)
+    _registered[name] = method
+    return method
+
+
+def _check_complete(method: type[Method]) -> None:
+    """Raise InputError where a class lacks something that a method needs."""
     lacking = [word for word in ("source", "presets") if not hasattr(method, word)]
     lacking += sorted(method.__abstractmethods__)
     if lacking:
-        raise InputError(f"{title} lacks {lacking[0]!r}; define it in the class")
-    method.code = source_code.digest_of(method)
-    _registered[name] = method
+        raise InputError(f"{method.__qualname__} lacks {lacking[0]!r}; define it in the class")
 
 
-def registered() -> dict[str, tuple[type[Method], str]]:
-    """Return the class and the digest of each method that this process registered, by name."""
-    return {name: (method, method.code) for name, method in _registered.items()}
+def registered() -> dict[str, tuple[type[Method] | None, str]]:
+    """Return the class and the digest of each method that this process registered, by name.
+
+    Of a method of an editable package that was loaded there is the digest alone, because each
+    process imports the class.
+    """
+    sent: dict[str, tuple[type[Method] | None, str]] = {
+        name: (method, method.code) for name, method in _registered.items()
+    }
+    return sent | {name: (None, method.code) for name, method in _loaded.items() if method.code}
 
 
-def restore(methods: Mapping[str, tuple[type[Method], str]]) -> None:
+def restore(methods: Mapping[str, tuple[type[Method] | None, str]]) -> None:
     """Register methods that another process returned from `registered`."""
     for name, (method, code) in methods.items():
-        method.code = code
-        _registered[name] = method
+        if method is None:
+            _sent[name] = code
+        else:
+            method.code = code
+            _registered[name] = method

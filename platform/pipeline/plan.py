@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..config.experiment import Experiment, Scoring
+from ..config.experiment import Experiment
 from ..config.presets import USUAL_THRESHOLDS
 from ..method import Method
 from ..records.result_id import ResultId
@@ -84,11 +84,15 @@ class Plan:
         r = self.experiment.refine
         keys = [stage.key for stage in self.stages]
         parts = [keys, self.experiment.scoring, r.threshold, r.last_threshold]
-        if self.baseline:  # the defaults are left out, so that older digests stay valid
-            e = self.baseline.experiment
-            changed = e.scoring != Scoring() or e.refine.threshold is not None
-            parts += [e.scoring, e.refine.threshold] if changed else []
+        if self.baseline and self.baseline._scored != self._scored:
+            parts += self.baseline._scored
         return digest(parts)
+
+    @property
+    def _scored(self) -> list[object]:
+        """How results are scored: classes, splits, and a threshold that the user has chosen."""
+        chosen = None if "threshold" in self.published else self.experiment.refine.threshold
+        return [self.experiment.scoring, chosen]
 
     def fixed_threshold(self, id: ResultId) -> float | None:
         """Return the threshold that the experiment gives for a result, or None if it gives none."""

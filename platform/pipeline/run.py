@@ -90,13 +90,15 @@ def _record_of(folder: Location, planned: Plan) -> RunRecord | None:
     """
     file = folder / "run.json"
     earlier = read_run(file) if file.exists() else None
-    digests = {earlier.digest} if earlier else set()
-    if is_alive(folder) and (progress := read_progress(folder)):
-        digests.add(str(progress.record.get("digest")))
-    if digests - {planned.digest}:
+    taken = f"the name {folder.last_name!r} is taken by another run"
+    if earlier and earlier.digest != planned.digest:
         raise InputError(
-            f"the name {folder.last_name!r} is taken by another run; choose another --name (what "
-            "is computed already is not computed again)"
+            f"{taken}; choose another --name (what is computed already is not computed again)"
+        )
+    running = read_progress(folder) if is_alive(folder) else None
+    if running and running.record.get("digest") != planned.digest:
+        raise InputError(
+            f"{taken}, which is running or was killed less than a minute ago; choose another --name"
         )
     return earlier
 

@@ -7,6 +7,7 @@ aborted write is never visible.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -171,7 +172,12 @@ class LocalStorage(Storage):
                 return False
             if target.exists():
                 self.quarantine(name, "it has no manifest")
-            attempt.path.rename(target)
+            try:
+                attempt.path.rename(target)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # NFS still hides it
+                    return False
+                raise
             stamps = {file: stamp(target / file) for file in manifest["files"]}
             remember(self._memory(manifest), stamps)
         return True

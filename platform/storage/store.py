@@ -37,6 +37,8 @@ OTHER_FOLDERS = {
     "data", "runs", "sweeps", "imports", "training", "tune", "speeds", "tensorboard", "lost+found"
 }  # fmt: skip
 """Further folders that a store may have; the last one is made by the file system."""
+HIDDEN = 0.5
+"""Pause in seconds while NFS hides an artifact that another machine has just published."""
 OLD_ARTIFACTS = "artefacts"
 """Name of the folder of artifacts in stores of version 0.1.0 and before."""
 
@@ -318,6 +320,7 @@ class Store:
                     f"{self.folder(stage.name, stage.key)} is damaged and cannot be replaced: "
                     f"{self.unmoved[stage.key]}; remove it"
                 )
+            time.sleep(HIDDEN)
         return Artifact(self.storage.artifact_folder(manifest), manifest)
 
     def _set_aside(self, folder: Location, judged: ManifestState, fault: str, locked: bool) -> bool:

@@ -109,11 +109,23 @@ class Tracking:
                 continue
             tracker.run_id = sent.run_id
             self.sent[tracker.kind] = dataclasses.replace(sent, finished=False)
-        self._each(lambda tracker: tracker.start(run))
+        self._each(self._start)
         if run.is_sweep:
             for tracker in self.trackers:
                 self.sent[tracker.kind].run_id = tracker.run_id
             self._keep(self.trackers)
+
+    def _start(self, tracker: Tracker) -> None:
+        """Begin the run, or begin it anew where the tracker lacks the run with which it goes on."""
+        assert self.run
+        try:
+            tracker.start(self.run)
+        except Exception:
+            if not tracker.run_id:
+                raise
+            tracker.run_id = ""
+            self.sent[tracker.kind] = Sent(digest=self.sent[tracker.kind].digest)
+            tracker.start(self.run)
 
     def training(self, stage: str, rows: Sequence[Metrics]) -> None:
         """Send what a training logged, without the steps that were sent before."""

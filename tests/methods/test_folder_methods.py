@@ -180,12 +180,14 @@ def test_a_method_that_is_edited_counts_once(enter: Enter, monkeypatch: pytest.M
 
 
 @contextlib.contextmanager
-def installed(folder: Path, code: str = CODE) -> Iterator[None]:
+def installed(folder: Path, code: str = CODE, record: str = "") -> Iterator[None]:
     """Install a package with the module `my_squared` in a folder, as a new process would see it."""
     info = folder / "my_methods-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-methods\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[wsss.methods]\nsquared = my_squared:Squared\n")
+    if record:
+        (info / "RECORD").write_text(f"{record},,\n")
     (folder / "my_squared.py").write_text(code)
     with method_folder(folder.parent, "my_squared"):
         sys.path.insert(0, str(folder))
@@ -200,6 +202,26 @@ def test_an_installed_method_may_look_for_its_base(tmp_path: Path) -> None:
         assert "squared" not in registry.registered()
 
 
+@pytest.mark.parametrize(("record", "edited"), [("my_squared.py", False), ("my.pth", True)])
+def test_a_copy_outside_of_site_packages_is_not_edited(
+    tmp_path: Path, record: str, edited: bool
+) -> None:
+    """As `pip install --target` makes it; an editable package records a file of paths."""
+    with installed(tmp_path / "target", record=record):
+        assert bool(find_method("squared").code) == edited
+
+
+def test_commands_of_other_methods_import_no_package(tmp_path: Path) -> None:
+    with installed(tmp_path / "src", "this is no Python"):
+        assert "squared" in registry.method_names()
+        assert build_experiment("cam", preset="scenes").method == "cam"
+        assert registry.weights_field("cam") == "network.weights"
+        with pytest.raises(
+            InputError, match=r"unknown method 'nothing'; there are cam, .* squared"
+        ):
+            find_method("nothing")
+
+
 def test_a_changed_method_of_an_editable_package_has_another_digest(tmp_path: Path) -> None:
     digests = []
     for code in (CODE, CODE, CODE.replace("** 2", "** 3")):
@@ -212,7 +234,10 @@ def test_a_changed_method_of_an_editable_package_has_another_digest(tmp_path: Pa
 
 def test_the_digest_of_the_driver_counts_on_a_worker(tmp_path: Path) -> None:
     with installed(tmp_path / "src"):
-        sent = registry.registered() | {"squared": (find_method("squared"), "of the driver")}
+        assert find_method("squared").code
+        sent = registry.registered()
+        assert sent["squared"][0] is None  # each process imports the class
+        sent["squared"] = (None, "of the driver")
     with installed(tmp_path / "src"):
         registry.restore(sent)
         assert methods()["squared"].code == find_method("squared").code == "of the driver"
@@ -222,6 +247,7 @@ def test_the_digest_of_the_driver_counts_on_a_worker(tmp_path: Path) -> None:
     ("code", "message"),
     [
         ("import missing_module", "cannot be imported: No module named 'missing_module'; mend"),
+        ("this is no Python", "cannot be imported: .*; mend the package, or uninstall it"),
         ("Other = 1", "my_squared.* has no attribute 'Squared'; mend the package, or uninstall it"),
         ("Squared = 1", "is no class derived from Method; mend the package"),
     ],

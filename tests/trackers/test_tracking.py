@@ -197,6 +197,24 @@ def test_a_resumed_sweep_sends_what_is_new_to_its_earlier_run(store: Store) -> N
     assert (len(names), known) == (4, [""] * 4)
 
 
+def test_a_resumed_sweep_whose_earlier_run_is_gone_begins_another(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial(id="0000", params={}, status="done", seconds=1.0, value=0.5)
+    whole = dataclasses.replace(SWEEP, trials=(trial,))
+    send_sweep(store, SWEEP, trial)
+    start = Numbered.start
+
+    def lost(tracker: Numbered, run: TrackedRun, sweep: Tracker | None = None) -> None:
+        if tracker.run_id:
+            raise KeyError(tracker.run_id)
+        start(tracker, run, sweep)
+
+    monkeypatch.setattr(Numbered, "start", lost)
+    names, known = send_sweep(store, whole)
+    assert (names, known) == (["a-sweep", "a-sweep-0000"], ["", ""])
+
+
 def test_no_number_has_the_name_of_a_folder_in_which_another_would_lie() -> None:
     score = Score(
         split="val", n=1, classes=("background",), scored=(0,), rule="", thresholds=(0.5,),

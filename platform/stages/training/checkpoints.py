@@ -21,9 +21,17 @@ SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 
 def save(state: Mapping[str, Any], folder: Path) -> None:
-    """Write a checkpoint and its SHA-256 to an empty folder."""
-    (folder / STATE).write_bytes(weights.torch_bytes(state))
-    (folder / SUM).write_text(file_digest(folder / STATE))
+    """Write a checkpoint and its SHA-256 to an empty folder.
+
+    Raises:
+        OSError: the disk is full; the error names the folder.
+    """
+    try:
+        (folder / STATE).write_bytes(weights.torch_bytes(state))
+        (folder / SUM).write_text(file_digest(folder / STATE))
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
 
 
 def load(folder: Path) -> Any:

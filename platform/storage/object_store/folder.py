@@ -9,7 +9,6 @@ reads the file, and verifies it then.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import re
@@ -130,8 +129,12 @@ class ObjectFolder(ArtifactFolder):
         """Move the artifact with a damaged file to quarantine, and return what became of it."""
         _files_of_manifest.cache_clear()
         try:
-            with contextlib.suppress(ValueError, TypeError):  # a damaged manifest
+            try:
                 _files_of_manifest(self.bucket, self.attempt)
+            except StorageError:  # a ValueError, too
+                raise
+            except (ValueError, TypeError):  # a damaged manifest
+                pass
             fault = f"{name} does not match its SHA-256"
             quarantine(self.bucket, self.artifact, fault, self.attempt)
         except KeyError:  # the artifact is another attempt now

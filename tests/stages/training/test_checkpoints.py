@@ -32,7 +32,7 @@ def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / checkpoints.STATE).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device") as caught:
         checkpoints.save({"weight": torch.arange(5.0)}, tmp_path)
-    assert caught.value.errno == errno.ENOSPC
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))
 
 
 def test_an_intact_checkpoint_is_loaded(home: Path) -> None:
