@@ -7,7 +7,7 @@
 # make fuzz   damaged files and hostile words, 24 times as many as in the tests: half an hour on
 #             two busy cores
 # make test-cluster  whole jobs on several nodes, in a bucket, and under faults; Ray Train's errors,
-#             workers and rungs; compiled networks; too little address space: an hour
+#             workers and rungs; compiled networks; too little address space: 80 minutes
 # make audit  known holes of what requirements.lock pins; needs the internet
 # make docs   the documentation site, in build/site
 # make bench  each stage beside the way it is usually run, in one table; kept for the dashboard

@@ -88,20 +88,34 @@ def _installed(name: str) -> type[Method]:
     if not _is_method(method):
         raise InputError(f"{declares} is no class derived from Method; mend the package")
     _check_complete(method)
-    if not _is_copy(point, method):
-        method.code = _sent.get(name) or source_code.digest_of(method)
+    code = "" if _is_copy(point, method) else source_code.digest_of(method)
+    _check_sent(name, code)
+    if code:
+        method.code = code
     _loaded[name] = method
     return method
+
+
+def _check_sent(name: str, code: str) -> None:
+    """Raise InputError where a method differs from that of the process that sent its digest."""
+    if _sent.get(name, code) != code:
+        raise InputError(
+            f"the method {name!r} has another source code here than where the sweep began; install "
+            "one version on all machines, and start the sweep again"
+        )
 
 
 def _is_copy(point: EntryPoint, method: type[Method]) -> bool:
     """Return whether pip copied the module of a method, so that nobody edits it."""
     module = method.__module__
+    if module.partition(".")[0] == "wsss":
+        return True
     if not point.dist or not point.dist.read_text("RECORD"):
         return not source_code.is_edited(module)
     file = Path(getattr(sys.modules[module], "__file__", None) or "").resolve()
     copied = (Path(str(point.dist.locate_file(f))) for f in point.dist.files or ())
-    return any(path.resolve() == file for path in copied if path.name == file.name)
+    listed = any(path.resolve() == file for path in copied if path.name == file.name)
+    return listed or not source_code.is_edited(module)
 
 
 def _is_method(value: object) -> bool:
@@ -266,10 +280,16 @@ def registered() -> dict[str, tuple[type[Method] | None, str]]:
 
 
 def restore(methods: Mapping[str, tuple[type[Method] | None, str]]) -> None:
-    """Register methods that another process returned from `registered`."""
+    """Register methods that another process returned from `registered`.
+
+    Raises:
+        InputError: a method of an editable package has another source code here.
+    """
     for name, (method, code) in methods.items():
         if method is None:
             _sent[name] = code
+            if name in _loaded:
+                _check_sent(name, _loaded[name].code)
         else:
             method.code = code
             _registered[name] = method

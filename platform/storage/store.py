@@ -39,6 +39,8 @@ OTHER_FOLDERS = {
 """Further folders that a store may have; the last one is made by the file system."""
 HIDDEN = 0.5
 """Pause in seconds while NFS hides an artifact that another machine has just published."""
+TRIES = 240
+"""Most attempts to publish an artifact."""
 OLD_ARTIFACTS = "artefacts"
 """Name of the folder of artifacts in stores of version 0.1.0 and before."""
 
@@ -310,7 +312,9 @@ class Store:
     ) -> Artifact:
         """Return the artifact that an attempt becomes, or that another process made meanwhile."""
         manifest = new_manifest(stage, attempt.finished(), about, seconds)
-        while not self.storage.publish(attempt, manifest):
+        for _ in range(TRIES):
+            if self.storage.publish(attempt, manifest):
+                return Artifact(self.storage.artifact_folder(manifest), manifest)
             other = self.find(stage.name, stage.key, locked=True)
             if other:
                 _discard(attempt)
@@ -321,7 +325,10 @@ class Store:
                     f"{self.unmoved[stage.key]}; remove it"
                 )
             time.sleep(HIDDEN)
-        return Artifact(self.storage.artifact_folder(manifest), manifest)
+        raise InputError(
+            f"{self.folder(stage.name, stage.key)} exists, but the file system hides it; run the "
+            "command again"
+        )
 
     def _set_aside(self, folder: Location, judged: ManifestState, fault: str, locked: bool) -> bool:
         """Move a damaged artifact to quarantine, or note its fault if it cannot be moved.

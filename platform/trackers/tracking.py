@@ -118,11 +118,14 @@ class Tracking:
     def _start(self, tracker: Tracker) -> None:
         """Begin the run, or begin it anew where the tracker lacks the run with which it goes on."""
         assert self.run
+        known = tracker.run_id
         try:
             tracker.start(self.run)
-        except Exception:
-            if not tracker.run_id:
+        except Exception as error:
+            if not known:
                 raise
+            reason = str(error).partition("\n")[0]
+            self.warn(f"{tracker.kind} cannot go on with run {known} and begins another: {reason}")
             tracker.run_id = ""
             self.sent[tracker.kind] = Sent(digest=self.sent[tracker.kind].digest)
             tracker.start(self.run)

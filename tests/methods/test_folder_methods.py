@@ -232,15 +232,23 @@ def test_a_changed_method_of_an_editable_package_has_another_digest(tmp_path: Pa
     assert digests[0]
 
 
-def test_the_digest_of_the_driver_counts_on_a_worker(tmp_path: Path) -> None:
+def test_a_worker_has_the_source_code_with_which_a_sweep_began(tmp_path: Path) -> None:
     with installed(tmp_path / "src"):
-        assert find_method("squared").code
+        code = find_method("squared").code
         sent = registry.registered()
-        assert sent["squared"][0] is None  # each process imports the class
-        sent["squared"] = (None, "of the driver")
+        assert sent["squared"] == (None, code)  # each process imports the class
     with installed(tmp_path / "src"):
         registry.restore(sent)
-        assert methods()["squared"].code == find_method("squared").code == "of the driver"
+        assert methods()["squared"].code == find_method("squared").code == code
+    changed, sentence = CODE.replace("** 2", "** 3"), "'squared' has another source code here than"
+    with installed(tmp_path / "src", changed):
+        registry.restore(sent)
+        with pytest.raises(InputError, match=sentence):
+            find_method("squared")
+    with installed(tmp_path / "src", changed):
+        assert find_method("squared").code != code
+        with pytest.raises(InputError, match=sentence):
+            registry.restore(sent)
 
 
 @pytest.mark.parametrize(
