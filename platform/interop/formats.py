@@ -282,7 +282,7 @@ def _check_absent(planes: Planes, labels: Sequence[int]) -> None:
     if absent:
         raise ValueError(
             f"its planes of the classes {absent} are not zero, but the image's labels are "
-            f"{[*labels]}; its classes stand in another order"
+            f"{[*labels]}; perhaps its classes stand in another order"
         )
 
 
