@@ -128,18 +128,32 @@ def check_workers(workers: int, field: str) -> None:
             f"{field}, or give the head the resource GPU{LIMIT} if more GPUs may start"
         )
     cpus = _capacity("CPU")
-    if cpus <= workers and (not _may_grow() or _capacity(f"CPU{LIMIT}")):
+    if cpus <= workers and _knows_cpus():
         raise InputError(
             f"{field} is {workers}, but Ray has {cpus} CPUs; each worker takes one, and one must "
             f"be left to load images; lower {field}, or start Ray with more CPUs"
         )
 
 
-def _may_grow() -> bool:
-    """Return whether the head of the cluster says how far the cluster may grow."""
+def training_slots(workers: int) -> int | None:
+    """Return how many trainings can run at a time: as many as leave a CPU to load their rows.
+
+    Args:
+        workers: number of workers of each training.
+
+    Returns:
+        The number, at least one; None where the cluster may grow to a number of CPUs that is not
+        known.
+    """
+    return max(1, (_capacity("CPU") - 1) // workers) if _knows_cpus() else None
+
+
+def _knows_cpus() -> bool:
+    """Return whether it is known how many CPUs the cluster has, or has when it has grown."""
     import ray
 
-    return any(name.endswith(LIMIT) for name in ray.cluster_resources())
+    may_grow = any(name.endswith(LIMIT) for name in ray.cluster_resources())
+    return not may_grow or _capacity(f"CPU{LIMIT}") > 0
 
 
 def trains_on_gpu() -> bool:

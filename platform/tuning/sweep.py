@@ -38,7 +38,7 @@ from .search import (
 from .search.known_points import draw_points
 from .spaces import COMBINATION, Domain, Params, space_from, space_in_file_form
 from .spaces.checks import check_changeable, check_space
-from .spaces.domains import domains_by_field, has_functions, listed_values
+from .spaces.domains import Listed, Numbers, domains_by_field, has_functions, listed_values
 
 MOST_TRIALS = LIMITS["trials"][1]
 SCHEDULERS = ("", *get_args(SchedulerName))
@@ -47,6 +47,8 @@ POPULATION = "pbt"
 PROBES = 32
 """Number of points at which the functions of a space are tried, where a search chooses points by
 results, so that a changed function changes the key of the sweep."""
+WORKERS = "training.workers"
+"""End of the names of those fields that hold the number of workers of a training."""
 REDUCTION = 2
 """ASHA compares trials after certain numbers of epochs, the rungs. One in REDUCTION trials goes on
 after each rung, and the next rung comes after REDUCTION times as many epochs."""
@@ -299,6 +301,22 @@ class Sweep:
         return replaced(
             self.experiment_at(params, seed), {k: changes[k] for k in changes if k not in params}
         )
+
+    @property
+    def most_workers(self) -> int:
+        """The largest number of workers that a training of any trial has."""
+        counts: list[Any] = [
+            value
+            for experiment in (self.base, *self.bases.values())
+            for field, value, _ in walk(experiment)
+            if field.endswith(WORKERS)
+        ]
+        for field, domains in self.domains.items():
+            if field.endswith(WORKERS):
+                counts += [
+                    v for d in domains if isinstance(d, Listed | Numbers) for v in d.extremes
+                ]
+        return max(counts)
 
     @property
     def rungs(self) -> list[int]:

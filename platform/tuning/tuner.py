@@ -279,17 +279,17 @@ def _tune(
     cluster.connect()
     queue = _queue(sweep, journal.trials(), needed)
     kept = kept_bytes(catalog, sweep)
-    trial = _trial_function(catalog, sweep, journal, len(queue.left), kept)
+    at_once = _most_at_once(sweep)
+    trial = _trial_function(catalog, sweep, journal, min(at_once, len(queue.left)), kept)
     progress.plan([queue.title, "the best point on all splits"])
     progress.start(queue.title)
     failures = ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST_TRIAL_RETRIES))
-    population = None
+    population = Population(sweep, queue) if queue.left and sweep.is_population else None
     if queue.left:
-        population = Population(sweep, queue) if sweep.is_population else None
         tuner = ray.tune.Tuner(
             ray.tune.with_resources(trial, cluster.trial_resources(kept)),
             param_space=population.param_space() if population else None,
-            tune_config=_tune_config(sweep, queue, population),
+            tune_config=_tune_config(sweep, queue, population, at_once),
             run_config=ray.tune.RunConfig(
                 name=journal.name,
                 **catalog.store.location("tune").for_ray(),
@@ -306,20 +306,26 @@ def _tune(
     return queue, population
 
 
+def _most_at_once(sweep: Sweep) -> int:
+    """Return how many trials run at a time, so that their trainings leave a CPU to load rows."""
+    slots = cluster.training_slots(sweep.most_workers)
+    return sweep.concurrent if slots is None else min(sweep.concurrent, slots)
+
+
 def _trial_function(
-    catalog: Catalog, sweep: Sweep, journal: Journal, left: int, kept: int
+    catalog: Catalog, sweep: Sweep, journal: Journal, at_once: int, kept: int
 ) -> Callable[[TrialConfig], TrialReport]:
     """Return the function that Tune calls in the process of a trial.
 
     Args:
         catalog, sweep, journal: what the trials belong to.
-        left: number of trials that are left.
+        at_once: number of trials that run at a time.
         kept: memory in bytes of what the process of a trial keeps, see `kept_bytes`.
     """
     import ray.tune
 
     registered, lanes = registry.registered(), _lanes(catalog, journal.name)
-    processes = min(sweep.concurrent, left, cluster.trial_slots(kept))
+    processes = min(at_once, cluster.trial_slots(kept))
     processes = 0 if sweep.scheduler else processes
     report = report_member if sweep.is_population else ray.tune.report
     name = journal.name
@@ -328,7 +334,7 @@ def _trial_function(
         """Wait in a population, whose trials all have processes, until another trial pauses."""
         if not sweep.is_population:
             return contextlib.nullcontext()
-        return catalog.store.lock(f"{name}-{number % sweep.concurrent}")
+        return catalog.store.lock(f"{name}-{number % at_once}")
 
     def trial(config: TrialConfig) -> TrialReport:
         registry.restore(registered)
@@ -339,7 +345,9 @@ def _trial_function(
     return trial
 
 
-def _tune_config(sweep: Sweep, queue: TrialQueue, population: Population | None) -> Any:
+def _tune_config(
+    sweep: Sweep, queue: TrialQueue, population: Population | None, at_once: int
+) -> Any:
     """Return the options of Tune; a population is there at once, as its trials wait for another."""
     import ray.tune
 
@@ -349,7 +357,7 @@ def _tune_config(sweep: Sweep, queue: TrialQueue, population: Population | None)
         search_alg=tune_searcher(queue),
         scheduler=make_scheduler(sweep, [*queue.ended.values()]),
         num_samples=len(queue.left),
-        max_concurrent_trials=sweep.concurrent,
+        max_concurrent_trials=at_once,
         reuse_actors=not sweep.scheduler,
     )
 

@@ -218,6 +218,15 @@ def test_choices_are_those_of_the_configuration() -> None:
         ("data xyz", "unknown command 'xyz' of wsss data; there are voc, coco, folder, scenes"),
         ("--odd", "unknown option '--odd' of wsss; see wsss --help"),
         ("sweep cam --trails 3", "unknown option '--trails' of wsss sweep; did you mean --trials?"),
+        ("sweep cam --seeds 3", "unknown option '--seeds' of wsss sweep; did you mean --repeats?"),
+        ("run cam --repeats 3", "unknown option '--repeats' of wsss run; did you mean --seeds?"),
+        (
+            "run cam --batch-size 8",
+            "unknown option '--batch-size' of wsss run; did you mean --set "
+            "training.batch_size=VALUE?",
+        ),
+        ("run cam --seed 3", "unknown option '--seed' of wsss run; did you mean --seeds?"),
+        ("report --epochs 8", "unknown option '--epochs' of wsss report; see wsss report --help"),
         ("report out --single_file", "unknown option '--single_file'; write --single-file"),
         (
             "sweep cam --trials 1_000",

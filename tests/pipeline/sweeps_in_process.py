@@ -96,6 +96,7 @@ def sweeps_in_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "trial_resources", lambda kept: {"cpu": 0.01})
         patch.setattr(cluster, "trial_slots", lambda kept: 1)
+        patch.setattr(cluster, "training_slots", lambda workers: 1)
         patch.setattr(ray.tune, "Tuner", Tuner)
         patch.setattr(ray.tune, "report", Tuner.report)
         yield

@@ -186,3 +186,12 @@ def test_workers_that_would_wait_for_ever_are_refused(nodes, resources, workers,
         return
     with pytest.raises(InputError, match=message):
         cluster.check_workers(workers, "training.workers")
+
+
+def test_trainings_leave_a_cpu_to_load_their_rows(nodes):
+    nodes({"CPU": 4.0})
+    assert [cluster.training_slots(workers) for workers in (1, 2, 3, 4)] == [3, 1, 1, 1]
+    nodes({"CPU": 8.0, "GPU_limit": 16.0})
+    assert cluster.training_slots(1) is None
+    nodes({"CPU": 8.0, "CPU_limit": 64.0})
+    assert cluster.training_slots(2) == 31

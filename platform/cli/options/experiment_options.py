@@ -251,7 +251,8 @@ class Trials:
         number(
             EXECUTION,
             "N",
-            "Number of trials that run at the same time; trials that do not fit in memory wait.",
+            "Number of trials that run at the same time; trials wait where memory is short, or "
+            "where their trainings would leave no CPU to load images.",
         ),
     ] = 2
     retries: Annotated[

@@ -19,6 +19,9 @@ from cyclopts import (
 from ...errors import InputError
 from ...serialization import quoted
 
+IN_OTHER_COMMANDS = {"--repeats": "--seeds", "--seeds": "--repeats"}
+"""Options of some commands, and what has their place in other commands."""
+
 
 def sentence(error: CycloptsError) -> str:
     """Return one sentence on an error of the command line: what is wrong, where, what to do."""
@@ -34,7 +37,8 @@ def sentence(error: CycloptsError) -> str:
         case UnknownOptionError(token=token, argument_collection=arguments):
             word = token.keyword or token.value
             names = [n for argument in arguments for n in argument.names if n[:1] == "-"]
-            return f"unknown option {quoted(word)} of {command}; {_nearest(word, names) or see}"
+            hint = _under_another_name(word, names) or _nearest(word, names) or see
+            return f"unknown option {quoted(word)} of {command}; {hint}"
         case UnusedCliTokensError(unused_tokens=[word, *_]):
             return f"{command} takes no further argument {quoted(word)}; {see}"
         case ConsumeMultipleError(argument=Argument() as argument):
@@ -60,6 +64,18 @@ def _misfit(error: CoercionError) -> str:
     hint = _nearest(value, choices)
     in_words = " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
     return f"{name} is {quoted(value)}; it must be {in_words}{hint and f'; {hint}'}"
+
+
+def _under_another_name(word: str, names: Sequence[str]) -> str:
+    """Return the question whether a field was meant, or the option of another command; or empty."""
+    from ...config.experiment import Experiment
+    from ...config.fields import walk
+
+    if (other := IN_OTHER_COMMANDS.get(word)) in names:
+        return f"did you mean {other}?"
+    end = "." + word.lstrip("-").replace("-", "_")
+    fields = [name for name, _, _ in walk(Experiment()) if name.endswith(end)]
+    return f"did you mean --set {fields[0]}=VALUE?" if fields and "--set" in names else ""
 
 
 def _nearest(word: str, names: Sequence[str]) -> str:
