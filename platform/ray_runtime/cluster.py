@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ CPU_STAGE, DRIVER, LIMIT = "cpu_stage", "driver", "_limit"
 """Names of the custom resources of `cluster.yaml`: `cpu_stage`, one a core of each node for CPU
 stages; `driver`, of the head, for the processes of Tune trials; and the suffix of a resource of the
 head that says how far the cluster may grow, for example `GPU_limit`."""
+WAITING = ("PENDING", "RESCHEDULING")
+"""States of a placement group of Ray whose resources are not there yet."""
 TRIAL_BYTES = PROCESS_BYTES = 400 << 20
 """Memory in bytes of the process of a Tune trial, without the masks that it keeps, or of a process
 for images; torch's build for GPUs alone takes 0.3 GB of it."""
@@ -146,6 +149,29 @@ def training_slots(workers: int) -> int | None:
         known.
     """
     return max(1, (_capacity("CPU") - 1) // workers) if _knows_cpus() else None
+
+
+def waits_for(resources: Mapping[str, float], workers: int) -> str:
+    """Return in words what such a training waits for.
+
+    Args:
+        resources: what each worker reserves, by name.
+        workers: number of workers.
+
+    Returns:
+        Words such as "1 free CPU and 1 free GPU"; empty if no such training waits, or Ray does not
+        answer.
+    """
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError, ConnectionError, RuntimeError):
+        for group in ray.util.placement_group_table().values():
+            bundles = [*group["bundles"].values()]
+            if group["state"] in WAITING and bundles == [dict(resources)] * workers:
+                counts = {name: each * workers for name, each in resources.items()}
+                words = (f"{n:g} free {name}{'s' * (n > 1)}" for name, n in counts.items())
+                return " and ".join(words)
+    return ""
 
 
 def _knows_cpus() -> bool:

@@ -316,7 +316,7 @@ class Sweep:
                 counts += [
                     v for d in domains if isinstance(d, Listed | Numbers) for v in d.extremes
                 ]
-        return max(counts)
+        return int(max(counts))
 
     @property
     def rungs(self) -> list[int]:

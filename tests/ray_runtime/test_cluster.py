@@ -195,3 +195,18 @@ def test_trainings_leave_a_cpu_to_load_their_rows(nodes):
     assert cluster.training_slots(1) is None
     nodes({"CPU": 8.0, "CPU_limit": 64.0})
     assert cluster.training_slots(2) == 31
+
+
+@pytest.mark.cluster
+def test_a_training_says_what_it_waits_for(ray_session):
+    """The table of placement groups is Ray's own; its form is not documented."""
+    import ray
+
+    wanted = {"CPU": 500.0, "GPU": 1.0}
+    group = ray.util.placement_group([wanted] * 2)
+    assert cluster.waits_for(wanted, 2) == "1000 free CPUs and 2 free GPUs"
+    assert cluster.waits_for(wanted, 1) == cluster.waits_for({"CPU": 1}, 1) == ""
+    ray.util.remove_placement_group(group)
+    one = ray.util.placement_group([{"GPU": 1}])
+    assert cluster.waits_for({"GPU": 1}, 1) == "1 free GPU"
+    ray.util.remove_placement_group(one)

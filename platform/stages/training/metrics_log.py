@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,6 +22,8 @@ UPLOAD_SECONDS = 20.0
 """Seconds between two uploads of the file to an object store; each checkpoint uploads it too."""
 POLL_SECONDS = 5.0
 """Seconds between two reads of a file that another machine writes."""
+QUIET_SECONDS = 30.0
+"""Seconds without a new step after which a training may say what it waits for."""
 
 
 class Log:
@@ -116,7 +118,9 @@ class NewRows:
 
 
 @contextmanager
-def following(file: Location, progress: ProgressDisplay) -> Iterator[None]:
+def following(
+    file: Location, progress: ProgressDisplay, waits_for: Callable[[], str]
+) -> Iterator[None]:
     """Follow a metrics file that a training writes and report new steps.
 
     Where another machine writes the file, new steps are those that have reached the object store.
@@ -125,6 +129,7 @@ def following(file: Location, progress: ProgressDisplay) -> Iterator[None]:
         file: the metrics file.
         progress: display of the steps; it also takes the metrics, those of steps that an
             interrupted training left included.
+        waits_for: returns what the training waits for; empty if for nothing that is known.
     """
     stop = threading.Event()
     file.storage.drop_copy(file.name)  # a copy of an earlier try is out of date
@@ -133,15 +138,22 @@ def following(file: Location, progress: ProgressDisplay) -> Iterator[None]:
 
     def follow() -> None:
         reported_step, new = last_step, NewRows(file)
+        quiet_since, told = time.monotonic(), False
         while not stop.wait(1.0 if new.copy.exists() else POLL_SECONDS):
             rows = new.read()
             if rows and rows[-1]["step"] != reported_step:
                 row = rows[-1]
                 reported_step = row["step"]
+                quiet_since, told = time.monotonic(), False
                 text = f"epoch {row['epoch'] + 1}, loss {row['loss']:.3f}"
                 progress.update(text, int(row["step"]) + 1, int(row["steps"]))
                 if metrics := new.take():  # a worker that starts anew writes some again
                     progress.metrics(metrics)
+                continue
+            is_quiet = not told and time.monotonic() - quiet_since > QUIET_SECONDS
+            if is_quiet and (missing := waits_for()):
+                progress.note(f"waits for {missing}")
+                told = True
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

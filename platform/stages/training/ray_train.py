@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,11 @@ def _keep(folder: ArtifactFolder, job: Job, home: Location, state: Mapping[str, 
     (folder / METRICS).write_bytes(job.metrics.read())
 
 
+def _resources(gpu: bool) -> dict[str, float]:
+    """Return the resources of one worker by name."""
+    return {"CPU": 1, **({"GPU": 1} if gpu else {})}
+
+
 def _trainer(job: Job, home: Location, gpu: bool) -> Any:
     """Return Ray Train's trainer of a job; it goes on from the checkpoints in `home`, if any."""
     import ray.train
@@ -124,7 +130,7 @@ def _trainer(job: Job, home: Location, gpu: bool) -> Any:
         scaling_config=ray.train.ScalingConfig(
             num_workers=job.training.workers,
             use_gpu=gpu,
-            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})},
+            resources_per_worker=_resources(gpu),
         ),
         run_config=ray.train.RunConfig(
             name=home.last_name,
@@ -173,7 +179,8 @@ def fit(
         discard_damaged()
         if job.start:
             checkpoints.begin(job.start, job.metrics)
-        with following(job.metrics, progress):
+        waits_for = partial(cluster.waits_for, _resources(gpu), job.training.workers)
+        with following(job.metrics, progress, waits_for):
             return fit_until_interrupt(_trainer(job, home, gpu))
 
     with unwrapped():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 from limits import HANG
@@ -65,7 +66,7 @@ def test_new_steps_are_reported(file, monkeypatch):
     earlier.write(**row(0))
     earlier.upload()
     reported = Reported(last_step=2)
-    with following(file, reported):
+    with following(file, reported, lambda: ""):
         log = Log(file, 1)
         log.write(**row(1))
         log.write(**row(2))
@@ -121,11 +122,31 @@ def test_a_file_that_is_written_again_is_read_from_its_beginning(file, steps, lo
 def test_steps_that_another_machine_writes_are_reported(file, monkeypatch):
     monkeypatch.setattr(metrics_log, "POLL_SECONDS", 0.05)
     reported = Reported(last_step=1)
-    with following(file, reported):
+    with following(file, reported, lambda: ""):
         lines = b'{"epoch": 0, "step": 1, "steps": 6, "loss": 1.0}\n'
         file.write(lines)
         assert reported.ended.wait(HANG)
     assert reported.updates == [("epoch 1, loss 1.000", 2, 6)]
+
+
+def test_a_training_without_new_steps_says_once_what_it_waits_for(file, monkeypatch):
+    monkeypatch.setattr(metrics_log, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(metrics_log, "QUIET_SECONDS", 0.1)
+    asked, notes, reported = [], [], Reported(last_step=1)
+    monkeypatch.setattr(reported, "note", notes.append)
+    answers = iter(["", "", "1 free GPU"])
+
+    def waits_for():
+        asked.append(next(answers))
+        if asked[-1]:
+            reported.ended.set()
+        return asked[-1]
+
+    with following(file, reported, waits_for):
+        assert reported.ended.wait(HANG)
+        time.sleep(0.5)  # longer than several reads
+    assert notes == ["waits for 1 free GPU"]
+    assert asked == ["", "", "1 free GPU"]
 
 
 def test_a_forgotten_training_leaves_nothing(file):
