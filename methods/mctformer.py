@@ -274,7 +274,9 @@ class MCTformer(Method):
     def divider(self) -> Method:
         if self.settings.divides == "seed":
             return self
-        return MCTformer(replace(self.settings, fusion="patchcam", affinity_blocks=0))
+        unread = MCTformerConfig()
+        settings = replace(self.settings, attention_blocks=unread.attention_blocks)
+        return MCTformer(replace(settings, fusion="patchcam", affinity_blocks=0))
 
     def _maps(
         self, network: Classifier, images: Tensor, maps: Tensor | None = None

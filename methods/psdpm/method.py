@@ -159,6 +159,7 @@ class PSDPM(Method):
     def __init__(self, settings: Options) -> None:
         super().__init__(settings)
         self.own_background = self.settings.background is not None
+        self.changes_classification = self.settings.half_scale or self.settings.score > 0
 
     def training_settings(self) -> dict[str, object]:
         s = self.settings

@@ -1,7 +1,8 @@
 """Spatial structure constraints (SSC): the method and its reconstruction."""
 
-from .method import SSC, SSCConfig, modulation_target, region_mean, suppress
+from .method import SSC, SSCConfig, modulation_target, region_mean
 from .reconstruction import Reconstruction
+from .suppression import suppress
 
 __all__ = [
     "SSC",

@@ -8,14 +8,14 @@ Shapes: B batch, N foreground classes, C D channels, H W grid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...platform.config.experiment import Experiment
@@ -37,6 +37,7 @@ from .reconstruction import (
     with_gradient_of,
     without_gradient,
 )
+from .suppression import Suppress, Suppression
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,14 +132,6 @@ class SSCConfig(Options):
     )
 
 
-def suppress(features: Tensor, delta: float = 0.55) -> Tensor:
-    """Return features cut at a share of their channel's spatial maximum: `[B,C,H,W]` (Eq. 3).
-
-    The gradient of a cut position flows to the maximum of its channel.
-    """
-    return torch.minimum(features, delta * features.amax((2, 3), keepdim=True))
-
-
 def region_mean(maps: Tensor, superpixels: Tensor) -> Tensor:
     """Return the mean of class maps over the superpixel of each position (Eq. 7).
 
@@ -169,8 +162,8 @@ def modulation_target(
     """Return the larger of the regional means and the reliable activations, `[B,N,H,W]` (Eq. 9).
 
     An activation is reliable if it exceeds the threshold and remains after erosion. The window of
-    an even kernel reaches one pixel further to the top and left, and positions outside of the image
-    never erode (OpenCV's rule).
+    an even kernel reaches one pixel further to the top and left. Positions outside of the crop do
+    not erode (OpenCV's rule); its padding, whose activation is zero, does.
 
     Args:
         activation: normalised class maps, `[B,N,H,W]`.
@@ -182,32 +175,6 @@ def modulation_target(
     before, after = kernel // 2, kernel - 1 - kernel // 2
     eroded = 1 - F.max_pool2d(F.pad(low, (before, after, before, after)), kernel, 1)
     return torch.maximum(regional, activation * eroded)
-
-
-class Suppression(nn.Module):
-    """Says whether a network suppresses features in training now."""
-
-    started = True
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave out suppression in training, while the backbone only compares images."""
-        started, self.started = self.started, False
-        try:
-            yield
-        finally:
-            self.started = started
-
-
-class Suppress:
-    """Forward hook that cuts a module's output by `suppress`, in training once it has begun."""
-
-    def __init__(self, delta: float, training_only: bool, state: Suppression) -> None:
-        self.delta, self.training_only, self.state = delta, training_only, state
-
-    def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
-        cut = self.state.started if module.training else not self.training_only
-        return suppress(output, self.delta) if cut else None
 
 
 SUPPRESSION: Mapping[str, object] = {"ssc.delta": 0.55}
@@ -324,10 +291,14 @@ class SSC(Method):
         if self.settings.perceptual and self.settings.comparison == "perceptual":
             self._read_published()
 
-    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def begin_step(self, network: Classifier, progress: float) -> None:
         s = self.settings
         if s.delta < 1:
             network.extra("suppression", Suppression).started = progress >= s.suppression_start
+
+    def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
+        s = self.settings
+        self.begin_step(network, progress)
         stages = network.features(batch.images)
         scores = network.head(stages["c4"])
         terms = {"classification": soft_margin(scores, batch.labels)}

@@ -52,6 +52,9 @@ class Method(Learner):
     """Whether training keeps prototypes in the network, which `features_and_prototypes` returns."""
     needs_baseline: ClassVar[bool] = False
     """Whether training needs the probabilities of a segmenter trained on a baseline's labels."""
+    changes_classification: bool = False
+    """Whether the loss term `classification` is another than that of the class scores alone.
+    Options may decide it."""
     revision: ClassVar[int] = 1
     """Version of `localize`, raised whenever it returns different maps for the same network."""
     code: ClassVar[str] = ""
@@ -95,6 +98,14 @@ class Method(Learner):
         """Add the modules and buffers of the method to a network, as `network.extras[self.name]`.
 
         Methods that are trained together all extend the same network.
+        """
+
+    def begin_step(self, network: Classifier, progress: float) -> None:
+        """Prepare a network for a training step, before it computes features.
+
+        Args:
+            network: network in training mode.
+            progress: share of the training that is done, 0 to below 1.
         """
 
     def training_settings(self) -> dict[str, object]:

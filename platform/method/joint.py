@@ -9,15 +9,19 @@ from torch import Tensor
 from ..config.fields import Options
 from ..errors import InputError
 from ..models.backbones import Backbone
-from ..models.classifier import Classifier, FeatureMemo
+from ..models.classifier import Classifier, with_kept_features
 from .base import Method
 from .learner import Batch
+
+CLASSIFICATION = "classification"
+"""Name of the loss term that methods which train together share."""
 
 
 class Joint(Method):
     """Several methods trained together: the sum of their losses, and the localizer of the first.
 
-    Loss terms of the same name, such as classification, count once.
+    The classification loss counts once: that of the first method which changes it, and otherwise
+    that of the first method. Other terms of the same name all count.
     """
 
     def __init__(self, methods: Sequence[Method]) -> None:
@@ -41,7 +45,8 @@ class Joint(Method):
             method.extend(network)
 
     def training_settings(self) -> dict[str, object]:
-        return {m.name: m.training_settings() for m in self.methods}
+        revision = {"terms": 2} if self.needs_baseline else {}  # 2: all losses of PSDPM count
+        return {**{m.name: m.training_settings() for m in self.methods}, **revision}
 
     def backbone_settings(self, backbone: str) -> dict[str, object]:
         return _joined({m.name: m.backbone_settings(backbone) for m in self.methods})
@@ -54,11 +59,21 @@ class Joint(Method):
         return _joined({m.name: m.inference_network_settings() for m in self.methods})
 
     def losses(self, network: Classifier, batch: Batch, progress: float) -> dict[str, Tensor]:
-        shared = FeatureMemo(network, batch.images)
-        terms: dict[str, Tensor] = {}
-        for method in self.methods:
-            terms |= method.losses(shared, batch, progress)
+        self.begin_step(network, progress)
+        shared = with_kept_features(network, batch.images)
+        losses = {m.name: m.losses(shared, batch, progress) for m in self.methods}
+        named = sorted(self.methods, key=lambda m: not m.changes_classification)
+        first = next((m.name for m in named if CLASSIFICATION in losses[m.name]), "")
+        terms = {CLASSIFICATION: losses[first][CLASSIFICATION]} if first else {}
+        for method, own in losses.items():
+            for name, term in own.items():
+                if name != CLASSIFICATION:
+                    terms[f"{name}_{method}" if name in terms else name] = term
         return terms
+
+    def begin_step(self, network: Classifier, progress: float) -> None:
+        for method in self.methods:
+            method.begin_step(network, progress)
 
     def localize(self, network: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         return self.methods[0].localize(network, images, labels)

@@ -5,6 +5,8 @@ Shapes: B batch, N foreground classes, D channels, H W grid.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +36,7 @@ class Classifier(Trainable):
         """The weight vector of each class, `[N,D]`, summed over the kernel of the head.
 
         With a larger kernel than 1x1 it gives the scores of a constant map, away from its border.
+        Localizers that cluster features read weights and bias of `head` from the network's file.
         """
         return self.head.weight.sum((2, 3))
 
@@ -62,25 +65,25 @@ class Classifier(Trainable):
         return logits.flatten(1)
 
 
-class FeatureMemo(Classifier):
-    """A classifier that keeps the features of one batch of images, to compute them only once.
+def with_kept_features(network: Classifier, images: Tensor) -> Classifier:
+    """Return a network that keeps the features of one batch, to compute them only once.
+
+    It shares all modules with the given network and is of the same class, so that whatever a
+    subclass changes holds for it too.
 
     Args:
         network: the classifier that computes features.
         images: `[B,3,H,W]`, the batch whose features are kept.
     """
+    stages = network.features(images)
 
-    def __init__(self, network: Classifier, images: Tensor) -> None:
-        nn.Module.__init__(self)
-        self.network, self.images = network, images
-        self.backbone, self.head, self.extras = network.backbone, network.head, network.extras
-        self.stages = network.features(images)
+    def features(others: Tensor) -> dict[str, Tensor]:
+        same = others is images or (others.shape == images.shape and torch.equal(others, images))
+        return stages if same else network.features(others)
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        same = images is self.images or (
-            images.shape == self.images.shape and torch.equal(images, self.images)
-        )
-        return self.stages if same else self.network.features(images)
+    memo = copy.copy(network)
+    memo.features = features  # type: ignore[method-assign, assignment]
+    return memo
 
 
 def class_activation_maps(network: Classifier, images: Tensor) -> Tensor:

@@ -34,6 +34,15 @@ def broadcast_from_first(tensor: Tensor) -> None:
         dist.broadcast(tensor, 0)
 
 
+def mean_over_workers(tensor: Tensor) -> Tensor:
+    """Return the mean of the tensors of all workers, of the same shape on each."""
+    if _is_single_worker():
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
 def norm_over_workers(tensor: Tensor) -> Tensor:
     """Return the length (L2) of the tensors of all workers, joined to one vector; a scalar."""
     if _is_single_worker():

@@ -181,7 +181,10 @@ class Context:
     @property
     def inference(self) -> dict[str, Any]:
         """The precision and the limit of inference, as they enter the keys of stages."""
-        return {"precision": self.experiment.views.precision, **self.image_limit}
+        e = self.experiment
+        branched = "repvit" in f"{e.network.backbone} {e.segment.backbone}"
+        revision = {"folding": 2} if branched else {}  # 2: no convolution of several absorbs a norm
+        return {"precision": e.views.precision, **self.image_limit, **revision}
 
     def pieces(self, split: str) -> Sequence[Slice]:
         """Return the images of a split."""

@@ -9,6 +9,7 @@ import torch
 from wsss.platform.errors import InputError
 from wsss.platform.method import Joint, build_experiment, find_method, join_methods, methods
 from wsss.platform.models.backbones import build
+from wsss.platform.models.classifier import Classifier, with_kept_features
 
 CLASSES = 3
 
@@ -37,6 +38,66 @@ def test_two_methods_share_classification_and_one_pass_over_the_images(batch_of)
     assert set(terms) == set(alone) == {"classification", "consistency"}
     for name, value in alone.items():
         torch.testing.assert_close(terms[name], value)
+
+
+@pytest.mark.parametrize("names", [("sipe", "psdpm"), ("psdpm", "sipe")])
+def test_terms_of_one_name_all_count(batch_of, names):
+    """Both methods have a term `consistency`."""
+    joint, batch = learner_of(*names), batch_of([[1, 0, 1], [0, 1, 0]])
+    torch.manual_seed(0)
+    network = joint.network(CLASSES, build("small")).eval()
+    terms = joint.losses(network, batch, 0.0)
+    first, second = (learner_of(name).losses(network, batch, 0.0) for name in names)
+    assert set(terms) == {"classification", "consistency", f"consistency_{names[1]}"}
+    torch.testing.assert_close(terms["consistency"], first["consistency"])
+    torch.testing.assert_close(terms[f"consistency_{names[1]}"], second["consistency"])
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for p in network.extras["hierarchical"].parameters())
+    assert network.extras["psdpm"].project.convs[0].weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("order", [("psdpm", "cpal"), ("cpal", "psdpm")])
+@pytest.mark.parametrize("option", [{"half_scale": True}, {"score": 0.5}])
+def test_a_classification_loss_that_a_method_changes_counts(batch_of, order, option):
+    settings = {"psdpm": find_method("psdpm").Config(depth=0, **option)}
+    parts = [find_method(n)(settings.get(n, find_method(n).Config())) for n in order]
+    joint, batch = join_methods(parts), batch_of([[1, 0, 1], [0, 1, 0]])
+    torch.manual_seed(0)
+    network = joint.network(CLASSES, build("small")).eval()
+    alone = parts[order.index("psdpm")].losses(network, batch, 0.0)["classification"]
+    torch.testing.assert_close(joint.losses(network, batch, 0.0)["classification"], alone)
+
+
+def test_the_progress_of_a_step_holds_for_its_features(batch_of):
+    """Suppression begins at 0.6 of the training; features are computed before its losses."""
+    ssc = find_method("ssc")
+    late = ssc(ssc.Config(delta=0.55, suppression_start=0.6, perceptual=0, modulation=0))
+    joint, batch = join_methods([find_method("cam")(find_method("cam").Config()), late]), batch_of
+    torch.manual_seed(0)
+    network = joint.network(CLASSES, build("small")).train()
+    losses = [joint.losses(network, batch([[1, 0, 1]] * 4), p) for p in (0.0, 0.0, 0.7, 0.7)]
+    values = [terms["classification"].item() for terms in losses]
+    assert values[0] == values[1] != values[2] == values[3]
+
+
+def test_a_network_that_keeps_features_is_of_its_own_class():
+    class Doubled(Classifier):
+        scale = 2.0
+
+        def activations(self, images):
+            return self.scale * super().activations(images)
+
+    torch.manual_seed(0)
+    network, images = Doubled(build("small"), CLASSES).eval(), torch.randn(2, 3, 32, 32)
+    passes = []
+    network.backbone.register_forward_hook(lambda *_: passes.append(1))
+    memo = with_kept_features(network, images)
+    assert torch.equal(memo.activations(images.clone()), memo.activations(images))
+    assert len(passes) == 1
+    assert torch.equal(memo.activations(images), network.activations(images))
+    other = images.flip(-1)
+    assert torch.equal(memo.activations(other), network.activations(other))
+    assert "features" not in vars(network)
 
 
 def test_a_method_without_training_of_its_own_cannot_join():

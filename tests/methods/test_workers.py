@@ -22,7 +22,7 @@ from wsss.methods.cpal import Bank
 from wsss.methods.ssc.method import SSC, SSCConfig
 from wsss.platform.method import PADDING, Batch, build_experiment, methods
 from wsss.platform.models.backbones import build
-from wsss.platform.ops.collectives import broadcast_from_first, gather_rows
+from wsss.platform.ops.collectives import broadcast_from_first, gather_rows, mean_over_workers
 from wsss.platform.stages.training.label_learners import Boundaries, Segmenter
 from wsss.platform.stages.training.trainer import Step
 
@@ -87,6 +87,7 @@ dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=rank, 
 rows = torch.arange(4.0).reshape(2, 2) + 10 * rank
 assert gather_rows(rows).tolist() == [[0, 1], [2, 3], [10, 11], [12, 13]]
 assert gather_rows(torch.tensor([rank == 0])).tolist() == [True, False]
+assert mean_over_workers(torch.tensor([1.0 + rank, 4.0])).tolist() == [1.5, 4.0]
 own = torch.full((2,), float(rank))
 broadcast_from_first(own)
 assert own.tolist() == [0, 0]

@@ -26,7 +26,8 @@ class Training(Options):
     optimizer: Literal["adamw"] | None = option(None, "Optimizer: adamw; none: SGD with momentum.")
     warm_up: int | None = option(
         None,
-        "Steps in which the learning rate rises to its first value; none: no warm-up.",
+        "Steps in which the learning rate rises to its first value; none: no warm-up; not used by "
+        "the schedule deit.",
         low=1,
         high=10_000_000,
     )
@@ -106,7 +107,7 @@ class Training(Options):
     compiled: bool = option(
         False,
         "Run the backbone as one compiled graph, which costs half a minute or more at the start; "
-        "has no effect on a boundary network with a ResNet.",
+        "has no effect on MCTformer and on a boundary network with a ResNet.",
     )
     workers: int = option(1, "Number of Ray Train workers.", low=1, high=4_096)
     shuffle_rows: int = option(

@@ -95,6 +95,11 @@ def read_in_order(file: ArtifactFile, ids: Sequence[str]) -> list[ClassMaps]:
 
 
 def _encode(row: ClassMaps) -> dict[str, object]:
+    if not np.isfinite(row.planes).all():
+        raise InputError(
+            f"the class maps of image {row.id} hold NaN or infinite values; the weights of the "
+            "network are not finite, or its method divides by zero"
+        )
     return {
         "id": row.id,
         "classes": list(row.classes),

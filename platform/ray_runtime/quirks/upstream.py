@@ -191,6 +191,13 @@ DATA_AND_TRAINING = (
         workaround=("ray_runtime.cluster:connect",),
     ),
     Quirk(
+        behaviour="Ray Data starts an actor anew, and tries its task again, for ever.",
+        harm="Inference hangs at an image that ends the process, such as for want of memory.",
+        upstream=UNREPORTED,
+        until="Ray Data limits the tries, or names them without a warning of deprecation.",
+        workaround=("stages.inference.actors:run",),
+    ),
+    Quirk(
         behaviour="Ray Train redirects print, asks for reports only every two seconds, and starts "
         "actors for metrics and for the preemption of nodes.",
         harm="Lines appear twice; short epochs wait; each training starts more processes.",

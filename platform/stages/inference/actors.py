@@ -6,44 +6,49 @@ hands them out in blocks of several.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import math
+import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from ...config.experiment import Views
 from ...config.groups.network import Network
 from ...data.formats import shards
 from ...data.images import MAX_PIXELS, decode_image
 from ...data.transforms import normalized, resized
+from ...errors import InputError
 from ...method import Learner
 from ...models import weights
 from ...models.network import Trainable
-from ...ray_runtime import cluster, gpus
+from ...ray_runtime import cluster, gpus, session
 from ...ray_runtime.quirks.failed_data import actors_released
 from ...ray_runtime.worker_errors import memory_advised, sendable, unwrapped
 from ...records.reduced_images import SMALLER_VIEWS
 from ...storage.artifact_files import ArtifactFile, ArtifactFolder
 from ..training.trainer import build
+from .folding import fused
 
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
 """Most blocks that Ray Data plans: the first number, or the second times the actors if larger. The
 more blocks there are, the longer its scheduling takes for each."""
-FOLDED = ("Conv2d", "Conv2dSame")
-"""Names of the classes of convolutions, torch's and timm's, that use their weights as they are."""
+RETRIES = 20
+"""Number of times that an actor starts anew and that a slice is tried again. Without it, Ray Data
+would try a slice that ends its process for ever."""
+THREADS = 4
+"""Threads of an actor that decode and resize images."""
 Columns = dict[str, NDArray[Any]]
 """A batch of Ray Data: columns by name."""
 M = TypeVar("M", bound=Trainable)
@@ -53,7 +58,8 @@ def device(actors: int) -> torch.device:
     """Return the device that an actor computes on; on a CPU, give it its share of the cores.
 
     Args:
-        actors: how many actors share the cores of a machine.
+        actors: number of actors, by which the cores of a machine are divided. On several machines
+            it is the number of all actors, so that the results are those of one machine.
     """
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -110,7 +116,7 @@ def groups(
     Yields:
         The numbers of the images among `rows`, and the images as uint8 `[H,W,3]`.
     """
-    images = pool.map(lambda row: decode_image(row["image"], row["id"]), rows)
+    images = _decoded_ahead(rows, pool, max(size, THREADS))
     by_shape: dict[tuple[int, ...], tuple[list[int], list[NDArray[np.uint8]]]] = {}
     for number, image in enumerate(images):
         numbers, group = by_shape.setdefault(image.shape, ([], []))
@@ -119,6 +125,19 @@ def groups(
         if len(group) == max(1, min(size, pixels // math.prod(image.shape[:2]))):
             yield by_shape.pop(image.shape)
     yield from by_shape.values()
+
+
+def _decoded_ahead(
+    rows: Sequence[dict[str, Any]], pool: Executor, count: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the images of rows, of which some are decoded ahead; more would fill the memory."""
+    waiting: deque[Future[NDArray[np.uint8]]] = deque()
+    for row in rows:
+        waiting.append(pool.submit(decode_image, row["image"], row["id"]))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +174,7 @@ class Actor(ABC):
         self.halved = views.precision == "bf16"
         self.group_size = images_at_once(views, self.device)
         self.image_bytes, self.most_pixels = views.image_bytes, MAX_PIXELS
-        self.pool = ThreadPoolExecutor(4)
+        self.pool = ThreadPoolExecutor(THREADS)
 
     def ready(self, network: M) -> M:
         """Return a trained network in the form that computes fastest on the actor's device.
@@ -291,20 +310,25 @@ def run(
     """
     import ray.data
 
-    image_count = sum(piece.rows for piece in pieces)
+    image_count, most = sum(piece.rows for piece in pieces), max(1, min(len(pieces), actors))
     blocks = min(len(pieces), max(MOST_BLOCKS, BLOCKS_PER_ACTOR * actors))
-    results = ray.data.from_items(
+    numbers = ray.data.from_items(
         [{"number": number} for number in range(len(pieces))], override_num_blocks=blocks
-    ).map_batches(
-        LateActor,
-        fn_constructor_args=(actor, job, pieces),
-        batch_size=1,
-        num_cpus=1,
-        num_gpus=gpu_share or None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(pieces), actors))),
     )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # has no other way
+        results = numbers.map_batches(
+            LateActor,
+            fn_constructor_args=(actor, job, pieces),
+            batch_size=1,
+            num_cpus=1,
+            num_gpus=gpu_share or None,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+            max_restarts=RETRIES,
+            max_task_retries=RETRIES,
+        )
     done, reduced = 0, []
-    with unwrapped(), actors_released():
+    with deaths_explained(), unwrapped(), actors_released():
         for row in results.iter_rows():
             done += int(row["rows"])
             reduced.append(json.loads(row["reduced"]))
@@ -314,6 +338,22 @@ def run(
     return {"images": done, **merged_ids(reduced)}
 
 
+@contextmanager
+def deaths_explained() -> Iterator[None]:
+    """Explain why inference ends where an actor's process died more often than it starts anew."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.ActorDiedError as error:
+        if session.lost():
+            raise
+        raise InputError(
+            f"processes of inference died {RETRIES + 1} times, most likely at the same images; "
+            "they lack memory (lower views.actors), or native code of a method ends them"
+        ) from error
+
+
 def merged_ids(by_slice: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
     """Return the `Actor.reduced` of all slices as one, with sorted ids."""
     out: dict[str, list[str]] = {}
@@ -321,26 +361,3 @@ def merged_ids(by_slice: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, lis
         for kind, ids in reduced.items():
             out.setdefault(kind, []).extend(ids)
     return {kind: sorted(ids) for kind, ids in out.items()}
-
-
-Folded = TypeVar("Folded", bound=nn.Module)
-
-
-def fused(network: Folded) -> Folded:
-    """Return a copy in evaluation mode whose convolutions have absorbed their batch normalisation.
-
-    A convolution and a normalisation form a pair where they are neighbours among the children of a
-    module, as in the networks of torchvision and timm; what a normalisation of timm does besides
-    stays. A convolution that changes its weights whenever it computes, and a normalisation whose
-    output a hook looks at, stay as they are. Outputs are equal except for rounding."""
-    network = copy.deepcopy(network).eval()
-    for module in list(network.modules()):
-        children = list(module.named_children())
-        for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
-                continue
-            if type(conv).__name__ in FOLDED and not norm._forward_hooks:
-                after = [child for child in norm.children() if not isinstance(child, nn.Identity)]
-                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, nn.Sequential(*after) if after else nn.Identity())
-    return network

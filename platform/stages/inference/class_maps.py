@@ -33,7 +33,7 @@ from ...data.formats.features import FEATURE_ROWS, FEATURES, FeatureRows, write_
 from ...data.formats.prototype_patches import Patch
 from ...errors import InputError
 from ...method import Method
-from ...models.classifier import Classifier, FeatureMemo
+from ...models.classifier import Classifier, with_kept_features
 from ...ops.maps import (
     LARGE,
     grid_size,
@@ -219,7 +219,7 @@ class Infer(actors.Actor):
             empty = images.new_empty(0)
             return self._localized(images, labels), (empty, empty)
         views = torch.cat([images, images.flip(-1)])
-        memo = FeatureMemo(self.network, views)
+        memo = with_kept_features(self.network, views)
         maps = self.job.method.localize(memo, images, labels)
         original, mirrored = memo.features(views)["c4"].chunk(2)
         fused = unit(merge_flip(original, mirrored), dim=1)

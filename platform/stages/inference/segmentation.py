@@ -104,7 +104,7 @@ class Predict(actors.Actor):
     @torch.inference_mode()
     def _predicted(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, NDArray[Any]]]:
         for numbers, images in self.groups(rows):
-            logits = self._logits(images)
+            logits = finite(self._logits(images))
             height, width = images[0].shape[:2]
             allowed = None
             if self.job.known:
@@ -163,6 +163,20 @@ def allowed_classes(labels: Sequence[Sequence[int]], classes: int) -> Tensor:
     """
     present = np.stack([shards.multi_hot(image_labels, classes) for image_labels in labels])
     return functional.pad(torch.from_numpy(present) > 0, (1, 0), value=True)
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Return logits unchanged, after checking that they are finite.
+
+    Raises:
+        InputError: they are not, because the segmenter's weights are not finite.
+    """
+    if not logits.isfinite().all():
+        raise InputError(
+            "the logits of a segmenter are NaN or infinite, because its weights are not finite; "
+            "train it again with a lower learning rate"
+        )
+    return logits
 
 
 def checked(probabilities: NDArray[np.float16]) -> NDArray[np.float16]:

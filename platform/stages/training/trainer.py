@@ -19,6 +19,7 @@ from ...errors import InputError
 from ...method import Batch, Learner
 from ...models import backbones, weights
 from ...models.network import SeparatelyTrained, Trainable
+from ...ops.collectives import mean_over_workers
 from ...storage.artifact_files import ArtifactFolder
 from ...storage.storage import Location
 from . import loader
@@ -169,8 +170,10 @@ class StepResult:
 
 
 def step_result(step: int, terms: Mapping[str, Tensor], loss: Tensor, lr: float) -> StepResult:
-    """Return the numbers of a step; from a GPU they are copied while it computes the next step."""
-    values = torch.stack([*terms.values(), loss]).detach().double()
+    """Return the numbers of a step, means over all workers.
+
+    From a GPU they are copied while it computes the next step."""
+    values = mean_over_workers(torch.stack([*terms.values(), loss]).detach().double())
     copied = None
     if values.is_cuda:
         values = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, True)
@@ -291,7 +294,7 @@ class Trainer:
         """
         values, training = step.read(), self.training
         loss = values["loss"]
-        if not step.step and loss > 0:
+        if math.isinf(self.first_loss) and 0 < loss < math.inf:
             self.first_loss = max(1.0, loss)
         if not loss < DIVERGENCE_FACTOR * self.first_loss:  # also true of NaN
             raise InputError(

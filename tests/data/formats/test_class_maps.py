@@ -69,6 +69,16 @@ def test_wider_floats_are_rounded_to_half_precision(rows, tmp_path):
     assert (maps.planes == np.float16(1 / 3)).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(value, tmp_path):
+    """They would become labels: the highest of planes with NaN is NaN."""
+    planes = np.array([[[0.5, value]]])
+    row = ClassMaps(id="x", classes=(1,), planes=planes, height=8, width=8)
+    with pytest.raises(InputError, match="the class maps of image x hold NaN or infinite values"):
+        write(LocalFolder(tmp_path) / "a.parquet", [row])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failed_write_leaves_nothing(rows, tmp_path):
     def broken():
         yield rows[0]

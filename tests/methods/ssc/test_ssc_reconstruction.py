@@ -8,8 +8,8 @@ import pytest
 import torch
 from narrow_networks import narrow_vgg19
 from wsss.methods.ssc import SSC, Reconstruction, SSCConfig
-from wsss.methods.ssc.method import Suppression
 from wsss.methods.ssc.reconstruction import LayerNorm, published_stages
+from wsss.methods.ssc.suppression import Suppression
 from wsss.platform.errors import InputError
 from wsss.platform.method import find_method, join_methods
 from wsss.platform.models.backbones import build

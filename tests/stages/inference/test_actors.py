@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,8 @@ from wsss.platform.errors import InputError
 from wsss.platform.models.backbones import STAGES, build
 from wsss.platform.models.classifier import Classifier
 from wsss.platform.stages.inference import actors
-from wsss.platform.stages.inference.actors import fused, view_size
+from wsss.platform.stages.inference.actors import view_size
+from wsss.platform.stages.inference.folding import fused
 from wsss.platform.stages.inference.segmentation import Predict
 from wsss.platform.storage.artifact_files import LocalFolder
 
@@ -43,6 +45,45 @@ def test_folding_keeps_the_features(network):
         scale = unfolded[stage].abs().max()
         assert scale > 0
         assert (unfolded[stage] - folded[stage]).abs().max() <= 1e-4 * scale
+
+
+class Branches(nn.Module):
+    """Adds two convolutions before one normalisation, as RepViT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.conv1 = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+        self.bn = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.bn(self.conv(x) + self.conv1(x) + x)
+
+
+def test_a_normalisation_that_reads_more_than_one_convolution_is_not_folded():
+    torch.manual_seed(0)
+    network = nn.Sequential(Branches(), nn.ReLU()).eval()
+    nn.init.normal_(network[0].bn.running_mean, std=0.2)
+    nn.init.uniform_(network[0].bn.running_var, 0.5, 2)
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(fused(network)(images), network(images))
+
+
+@pytest.mark.parametrize("size", [1, 16])
+def test_few_images_are_decoded_ahead(monkeypatch, size):
+    """The images of a slice together may not fit in memory."""
+    decoded = []
+    monkeypatch.setattr(
+        actors, "decode_image", lambda image, id: decoded.append(id) or np.zeros((2, 2, 3), "u1")
+    )
+    rows = [{"image": b"", "id": str(k)} for k in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        groups, taken = actors.groups(rows, pool, size, 1000), 0
+        for numbers, images in groups:
+            assert numbers == list(range(taken, taken + len(images)))
+            taken += len(images)
+            assert len(decoded) <= taken + max(size, actors.THREADS) + 1
+    assert taken == len(rows)
 
 
 def test_no_normalisation_is_left_and_the_original_stays_unchanged(network):

@@ -12,7 +12,7 @@ from wsss.platform.models.backbones.from_timm.attention import (
     summed_attention,
 )
 from wsss.platform.models.classifier import Classifier, class_activation_maps
-from wsss.platform.stages.inference.actors import fused
+from wsss.platform.stages.inference.folding import fused
 
 NAMES = ("test_resnet", "test_convnext", "test_efficientnet", "mobilenetv3_small_050", "test_vit")
 
