@@ -278,8 +278,13 @@ def _hashed(path: str, size: int, modified: int) -> str:
 
 
 def parse(text: str) -> Any:
-    """Return the value of a text: a Python literal, `none`, `true`, `false`, or else the text."""
+    """Return the value of a text: a Python literal, `none`, `true`, `false`, or else the text.
+
+    A list in brackets may hold plain words, as in an experiment file: `[train, val]`.
+    """
     import ast
+
+    from .yaml_reader import flow_list
 
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
@@ -287,4 +292,5 @@ def parse(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+        values = flow_list(text) if text[:1] == "[" and text[-1:] == "]" else None
+        return text if values is None else values

@@ -14,6 +14,14 @@ SchedulerName = Literal["asha", "hyperband", "median", "pbt"]
 """The schedulers of `wsss sweep`."""
 ObjectiveName = Literal["miou", "precision", "recall", "parts", "seconds"]
 """The objectives of `wsss sweep`."""
+LISTS = ("choice", "grid_search")
+INTERVALS = ("uniform", "quniform", "loguniform", "qloguniform", "randint", "qrandint",
+             "lograndint", "qlograndint")  # fmt: skip
+"""Names of the functions of `ray.tune` that make intervals."""
+COMPUTED = "sample_from"
+"""Name of the function of `ray.tune` that makes a value from a function, which no file can hold."""
+DISTRIBUTIONS = (*LISTS, *INTERVALS, COMPUTED)
+"""The names of domains in a search space, with which the name of a field in a file may end."""
 OBJECTIVES = (
     "Figures of a trial to improve together: miou, precision, recall, parts (share of objects' "
     "parts that do not discriminate) or seconds; the points that no point beats are listed."

@@ -167,6 +167,21 @@ def requirement(field: FieldInfo) -> str:
     return f"{text}, or none" if optional else text
 
 
+def _advice(field: FieldInfo, value: Any) -> str:
+    """Return how a list is written, for a field that is a list and got another value."""
+    hint, rule = _without_none(field.annotation)[0], rule_of(field) or Rule()
+    if typing.get_origin(hint) is not tuple or isinstance(value, list | tuple | set):
+        return ""
+    inner = typing.get_args(hint)
+    example: list[Any] = ["a", "b"] if inner[0] is str else [rule.low, rule.high]
+    if inner[-1] is Ellipsis and isinstance(value, str) and inner[0] is str:
+        example = [word.strip() for word in value.split(",")]
+    elif inner[-1] is Ellipsis and isinstance(value, inner[0]):
+        example = [value]
+    shown = quoted(example[: len(inner)] if inner[-1] is not Ellipsis else example)
+    return f"; write a list as {shown}"
+
+
 def _short(number: float) -> str:
     return str(int(number) if number == int(number) else number)
 
@@ -210,5 +225,6 @@ def as_input_error(
     elif first["type"] == "too_short" and not value:
         text = "is empty; it must have at least one value"
     else:
-        text = f"is {quoted(value)}; it must be {cause or requirement(fields[name])}"
+        needed = f"{cause or requirement(fields[name])}{_advice(fields[name], value)}"
+        text = f"is {quoted(value)}; it must be {needed}"
     return FieldError(f"{name} {text}", name)

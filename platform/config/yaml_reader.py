@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import yaml
 from ..errors import InputError
 from ..serialization import quoted
 from ..storage.filesystem import regular
+from .limits import DISTRIBUTIONS
 
 T = TypeVar("T")
 LARGEST = 1 << 18
@@ -27,7 +28,11 @@ EXTENDS = "extends"
 BASELINE = "baseline"
 IDENTITY = ("baseline.method", "baseline.localizer", "baseline.imported")
 """The fields that a text for the whole baseline stands for."""
-WITH_GROUPS = "sweep.space."
+FIGURE = ("figure", "figure.name")
+"""The two names of the field that a figure has in a file."""
+SPACE = "sweep.space"
+"""The field that names a search space, or the group that holds one."""
+WITH_GROUPS = f"{SPACE}."
 """What the names of the fields begin with whose lists may hold groups of fields."""
 PREFIX = "tag:yaml.org,2002:"
 WORDS = {
@@ -89,6 +94,16 @@ for kind, pattern in WORDS.items():
     _Loader.add_implicit_resolver(PREFIX + kind, re.compile(f"(?:{pattern})\\Z"), None)
 
 
+def flow_list(text: str) -> list[Any] | None:
+    """Return the values of a list in brackets, as in `[train, 0.5]`; None: the text is no list."""
+    try:
+        node = _Loader(text).get_single_node()
+        value = _value(node, Path(), False) if isinstance(node, yaml.SequenceNode) else None
+    except (_RefusedError, yaml.YAMLError):
+        return None
+    return value if isinstance(value, list) else None
+
+
 def is_text(text: str) -> bool:
     """Return whether a word is read as a text."""
     return not any(re.fullmatch(pattern, text) for pattern in WORDS.values())
@@ -127,11 +142,30 @@ def read(path: Path) -> dict[str, Entry]:
 def merged(base: Mapping[str, T], fields: Mapping[str, T]) -> dict[str, T]:
     """Return the fields of a base with other fields, which count more.
 
-    A new baseline replaces the base's; the further fields of the base's baseline stay.
+    A new baseline replaces the base's; the further fields of the base's baseline stay. A named
+    search space replaces one that the base itself holds, and the other way round. A field of a
+    search space takes the place of the same field with another domain.
     """
-    if BASELINE in fields or any(name in fields for name in IDENTITY):
-        base = {name: e for name, e in base.items() if name not in (BASELINE, *IDENTITY)}
-    return {**base, **fields}
+    given = {_subject(name) for name in fields}
+    named, held = SPACE in fields, any(name.startswith(WITH_GROUPS) for name in fields)
+    kept = {
+        name: value
+        for name, value in base.items()
+        if _subject(name) not in given
+        and not (named and name.startswith(WITH_GROUPS))
+        and not (held and name == SPACE)
+    }
+    return {**kept, **fields}
+
+
+def _subject(name: str) -> str:
+    """Return what a field gives, which fields of other names may give as well."""
+    if name in (BASELINE, *IDENTITY):
+        return BASELINE
+    if name in FIGURE:
+        return FIGURE[0]
+    field, _, last = name.rpartition(".")
+    return field if field.startswith(WITH_GROUPS) and last in DISTRIBUTIONS else name
 
 
 def _parsed(path: Path) -> dict[str, Entry]:
@@ -143,18 +177,41 @@ def _parsed(path: Path) -> dict[str, Entry]:
             return {}
         if not isinstance(node, yaml.MappingNode):
             raise _RefusedError(node.start_mark.line + 1, "it holds no fields; write NAME: VALUE")
-        fields: dict[str, Entry] = {}
-        for name, entry in _entries(node, "", path):
-            if name in fields:
-                first = fields[name].line
-                raise _RefusedError(entry.line, f"{name} is given twice, first in line {first}")
-            fields[name] = entry
-        return fields
+        return _unique(_entries(node, "", path))
     except _RefusedError as error:
         line, sentence = error.args
         raise InputError(f"{path}, line {line}: {sentence}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}, {_fault(error, text)}") from None
+
+
+def _unique(entries: Iterable[tuple[str, Entry]], prefix: str = "") -> dict[str, Entry]:
+    """Return fields by name, each of which may be given once.
+
+    Args:
+        entries: names and values.
+        prefix: what the names begin with in the file.
+    """
+    fields: dict[str, Entry] = {}
+    names: dict[str, str] = {}
+    for name, entry in entries:
+        subject = _subject(f"{prefix}{name}")
+        other = names.setdefault(subject, name)
+        if name in fields:
+            first = fields[name].line
+            raise _RefusedError(entry.line, f"{name} is given twice, first in line {first}")
+        if subject.startswith(WITH_GROUPS):
+            names.setdefault(WITH_GROUPS, name)
+            other = names.get(SPACE, other)
+        elif subject == SPACE:
+            other = names.get(WITH_GROUPS, other)
+        if other != name and not {other, name} <= {*IDENTITY}:
+            raise _RefusedError(
+                entry.line,
+                f"{name} is given beside {other}, line {fields[other].line}; leave one of them out",
+            )
+        fields[name] = entry
+    return fields
 
 
 def _text(path: Path) -> str:
@@ -186,8 +243,10 @@ def _fault(error: yaml.YAMLError, text: str) -> str:
     return f"it is not YAML: {error}"
 
 
-def _entries(node: yaml.MappingNode, prefix: str, path: Path) -> Iterator[tuple[str, Entry]]:
-    """Yield the dotted names and values of a group of fields."""
+def _entries(
+    node: yaml.MappingNode, prefix: str, path: Path, in_space: bool = False
+) -> Iterator[tuple[str, Entry]]:
+    """Yield the dotted names and values of a group of fields, which may be in a search space."""
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or key.tag != f"{PREFIX}str":
@@ -195,7 +254,10 @@ def _entries(node: yaml.MappingNode, prefix: str, path: Path) -> Iterator[tuple[
             raise _RefusedError(line, f"the name of a field is {name_text}; it must be a text")
         name = f"{prefix}{key.value}"
         if isinstance(value, yaml.MappingNode):
-            yield from _entries(value, f"{name}.", path)
+            inside = in_space or f"{name}.".startswith(WITH_GROUPS)
+            if inside and not value.value:
+                raise _RefusedError(line, f"{name} is empty; give values to try, or leave it out")
+            yield from _entries(value, f"{name}.", path, inside)
         else:
             yield name, Entry(_value(value, path, name.startswith(WITH_GROUPS)), path, line)
 
@@ -206,7 +268,8 @@ def _value(node: yaml.Node, path: Path, groups: bool) -> Any:
         return [_value(inner, path, groups) for inner in node.value]
     if isinstance(node, yaml.MappingNode):
         if groups:
-            return {name: entry.value for name, entry in _entries(node, "", path)}
+            fields = _unique(_entries(node, "", path, in_space=True), WITH_GROUPS)
+            return {name: entry.value for name, entry in fields.items()}
         raise _RefusedError(node.start_mark.line + 1, "a list holds fields; it must hold values")
     kind, text = node.tag.removeprefix(PREFIX), node.value
     if kind == "null":

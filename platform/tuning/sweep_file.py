@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config.limits import COMPUTED
 from ..config.yaml_writer import experiment_file, value_text
 from .spaces import Computed, space_in_file_form
-from .spaces.reading import COMPUTED
 from .sweep import Sweep
 
 

@@ -44,9 +44,9 @@ from .folding import fused
 MOST_BLOCKS, BLOCKS_PER_ACTOR = 1024, 8
 """Most blocks that Ray Data plans: the first number, or the second times the actors if larger. The
 more blocks there are, the longer its scheduling takes for each."""
-RETRIES = 20
-"""Number of times that an actor starts anew and that a slice is tried again. Without it, Ray Data
-would try a slice that ends its process for ever."""
+RESTARTS = 20
+"""Number of times that an actor starts anew. Ray Data would try a slice that ends its process for
+ever."""
 THREADS = 4
 """Threads of an actor that decode and resize images."""
 Columns = dict[str, NDArray[Any]]
@@ -324,8 +324,8 @@ def run(
             num_cpus=1,
             num_gpus=gpu_share or None,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-            max_restarts=RETRIES,
-            max_task_retries=RETRIES,
+            max_restarts=RESTARTS,
+            max_task_retries=-1,  # as long as there is an actor; some are lost while it starts anew
         )
     done, reduced = 0, []
     with deaths_explained(), unwrapped(), actors_released():
@@ -349,7 +349,7 @@ def deaths_explained() -> Iterator[None]:
         if session.lost():
             raise
         raise InputError(
-            f"processes of inference died {RETRIES + 1} times, most likely at the same images; "
+            f"processes of inference died {RESTARTS + 1} times, most likely at the same images; "
             "they lack memory (lower views.actors), or native code of a method ends them"
         ) from error
 

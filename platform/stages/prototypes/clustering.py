@@ -83,7 +83,7 @@ class Holders:
             num_gpus=int(on_gpus),
             resources=custom,
             max_restarts=3,
-            max_task_retries=3,
+            max_task_retries=-1,  # as long as there is an actor; some are lost while it starts anew
         )(GPUHolder if on_gpus else Holder)
         for number, share in enumerate(shares):
             place = PlacementGroupSchedulingStrategy(self.reservation, number)

@@ -12,15 +12,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...config.limits import COMPUTED, DISTRIBUTIONS, INTERVALS, LISTS
 from ...errors import InputError
 from .domains import Computed, Domain, Groups, Listed, Numbers, Space, domains_by_field
 
-LISTS = ("choice", "grid_search")
-INTERVALS = ("uniform", "quniform", "loguniform", "qloguniform", "randint", "qrandint",
-             "lograndint", "qlograndint")  # fmt: skip
-"""Names of the functions of `ray.tune` that make intervals."""
-COMPUTED = "sample_from"
-"""Name of the function of `ray.tune` that makes a value from a function, which no file can hold."""
 ADVICE = "give a list of values, or a distribution of ray.tune"
 
 
@@ -40,7 +35,7 @@ def space_from(raw: Mapping[str, Any]) -> dict[str, Domain]:
         if not isinstance(name, str):
             raise InputError(f"the space names a field {name!r}; a field's name is a text")
         field, _, last = name.rpartition(".")
-        if field and last in (*LISTS, *INTERVALS, COMPUTED):
+        if field and last in DISTRIBUTIONS:
             name, value = field, {last: value}
         if name in space:
             raise InputError(f"the space names {name!r} twice; leave one of them out")
