@@ -19,8 +19,12 @@ from ...models.backbones import outline
 from ...ray_runtime import cluster
 from ...storage.artifact import Stage
 from ...storage.artifact_files import ArtifactFolder
+from ..checks.splits import largest_pixels
 from ..context import Context, Runtime, Step
 
+PATCH_PIXELS, ATTENTION_BYTES = 16 * 16, 20
+"""Pixels of a patch of ViT-B/16, and memory in bytes that a pair of patches takes when class maps
+are refined: the stored attention in half precision, and some matrices in float32."""
 Add = Callable[[Step], Stage]
 """Plans a step, unless it is planned already, and returns its stage."""
 
@@ -214,6 +218,8 @@ def _refined(context: Context, method: CLIPMethod, attention: Stage, initial: St
             maps=run.artifact(initial).folder,
             folder=folder,
         )
-        return refined_maps.compute(job, context.pieces(split), run.count)
+        patches = largest_pixels(context.shards) // PATCH_PIXELS
+        need = min(context.experiment.views.image_bytes, ATTENTION_BYTES * patches**2)
+        return refined_maps.compute(job, context.pieces(split), run.count, need)
 
     return Step(stage, compute)

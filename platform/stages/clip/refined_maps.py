@@ -51,7 +51,7 @@ def refine_slice(piece: shards.Slice, job: Job) -> int:
 
 
 def compute(
-    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None]
+    job: Job, pieces: Sequence[shards.Slice], progress: Callable[[int, int], None], need: int = 0
 ) -> dict[str, Any]:
     """Compute the class maps of slices with Ray tasks.
 
@@ -59,8 +59,10 @@ def compute(
         job: what to compute.
         pieces: slices of the shards.
         progress: called with (slices done, slices in all).
+        need: memory in bytes that an image takes at most; 0 if it is not known.
 
     Returns:
         Facts about the artifact for its manifest.
     """
-    return {"images": sum(cluster.map_tasks(refine_slice, pieces, (job,), progress))}
+    counts = cluster.map_tasks(refine_slice, pieces, (job,), progress, need=need)
+    return {"images": sum(counts)}
