@@ -214,10 +214,11 @@ def crop_maps(maps: Maps, placement: Placement, side: int, stride: int) -> Maps:
         stride: pixels per position of the result.
 
     Returns:
-        float16 `[C,S/stride,S/stride]`: bilinear at the middle of the pixels of each position;
-        zero where the image does not reach.
+        float16 `[C,n,n]` with n = S/stride, rounded, at least 1: bilinear at the middle of the
+        pixels of each position; zero where the image does not reach.
     """
-    middle = (np.arange(side // stride) + 0.5) * stride
+    count = max(1, round(side / stride))
+    middle = (np.arange(count) + 0.5) * (side / count)
     y = (middle - placement.top + placement.y) / placement.height
     x = (middle - placement.left + placement.x) / placement.width
     x = 1 - x if placement.mirrored else x

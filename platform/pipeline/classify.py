@@ -62,6 +62,7 @@ def network_stage(context: Context, trained: Method, beside: Beside) -> Stage:
             "training": values_in_key(e.training),
             **e.training.workers_key,
             **e.training.precision_key,
+            **({"crop": 2} if probabilities and e.training.crop % 8 else {}),  # 2: the whole crop
             "seed": e.seed,
         },
         inputs={
