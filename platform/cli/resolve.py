@@ -23,8 +23,9 @@ from .options.source_options import (
     ScenesOptions,
     SourceOptions,
     VOCOptions,
+    path_by_split,
+    split_and_path,
 )
-from .options.split_paths import path_by_split, split_and_path
 from .options.store_options import ConfigOptions
 
 if TYPE_CHECKING:
@@ -142,34 +143,6 @@ def parse_combination(text: str) -> Variant:
     if not method or bool(separator) != bool(baseline):
         raise InputError(f"{text!r} is no combination; write METHOD[:LOCALIZER][@BASELINE]")
     return {"method": method, "localizer": localizer, "baseline": baseline}
-
-
-def check_used(options: ExperimentOptions, experiments: Sequence[Experiment]) -> None:
-    """Check that --baseline and each --set have an effect on at least one experiment.
-
-    An experiment file may also hold fields of methods that a command does not run.
-
-    Raises:
-        InputError: --baseline or a --set has no effect.
-    """
-    from ..method import methods as known
-
-    by_file = options.file.baseline if options.file else ""
-    if options.baseline not in (
-        None,
-        by_file,
-        *(e.combination.partition("@")[2] for e in experiments),
-    ):
-        raise InputError(
-            "--baseline has no effect, as no method here learns from a segmenter; leave it out"
-        )
-    baselines = [e.baseline for e in experiments if e.baseline]
-    for text in options.set:
-        group = text.partition("=")[0].split(".")[0]
-        if group == "baseline" and not baselines:
-            raise InputError(f"--set {text}: no method here has a baseline; leave it out")
-        if group in known() and all(group not in e.settings for e in [*experiments, *baselines]):
-            raise InputError(f"--set {text}: no method here is {group}; leave it out")
 
 
 def _changes(

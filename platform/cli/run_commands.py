@@ -19,6 +19,7 @@ from ..storage.store import Store, open_store
 from . import resolve
 from .ending import print_error
 from .options.experiment_options import AblateOptions, CompareOptions, ExperimentOptions, RunOptions
+from .options.used import check_used
 from .pages import check_page, check_picture, picture_of, write_picture, write_run_pages
 from .tables import Printer, comparison_table, score_rows
 
@@ -55,14 +56,17 @@ def run_records(options: RunOptions, store: Store, command: str, line: Say) -> l
         line: takes a line on each run.
 
     Raises:
-        InputError: the options describe no experiment, or the name belongs to another run.
+        InputError: the options describe no experiment, one of them has no effect, or the name
+            belongs to another run.
     """
     from ..pipeline.planner import plan
 
     check_log(options, store)
+    experiments = [resolve.experiment(options, store, seed) for seed in options.seeds]
+    check_used(options, experiments)
     records, catalog = [], catalog_of(store)
-    for seed in options.seeds:
-        planned = plan(resolve.experiment(options, store, seed), catalog)
+    for seed, experiment in zip(options.seeds, experiments, strict=True):
+        planned = plan(experiment, catalog)
         name = options.name and (
             options.name if len(options.seeds) == 1 else f"{options.name}-{seed}"
         )
@@ -212,7 +216,7 @@ def compared_rows(
         ]
         for title, by_refinement in variants.items()
     }
-    resolve.check_used(options, [rows[0] for several in experiments.values() for rows in several])
+    check_used(options, [rows[0] for several in experiments.values() for rows in several])
     return compared(
         catalog_of(store),
         experiments,

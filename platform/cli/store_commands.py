@@ -163,11 +163,12 @@ def methods(options: MethodsOptions, command: str) -> None:
         return
     names = ("method", "source", "presets")
     rows = [(name, cls.source, ", ".join(cls.presets)) for name, cls in all_methods().items()]
+    width = max(len(name) for name, _, _ in rows) + 2
     printer.table(
         text_table(
             names,
             rows,
-            "\n".join(f"{name:8}{source}  (presets: {own})" for name, source, own in rows),
+            "\n".join(f"{name:{width}}{source}  (presets: {own})" for name, source, own in rows),
         )
     )
 
@@ -214,13 +215,19 @@ def config(options: ConfigOptions, command: str) -> None:
     """Carry out `wsss config`: write an experiment file of a method, or the JSON schema of files.
 
     Raises:
-        InputError: a method or preset is unknown, or there is something in the place of the file.
+        InputError: a method or preset is unknown, an option has no effect beside --schema, or
+            there is something in the place of the file.
     """
     from ..config.yaml_writer import experiment_file
     from ..method import build_experiment
     from ..method.experiment_files import json_schema
 
     if options.schema:
+        unused = [name for name in ("localizer", "baseline") if getattr(options, name)]
+        unused += ["preset"] if options.preset != ConfigOptions.preset else []
+        if unused:
+            names = ", ".join(f"--{name}" for name in unused)
+            raise InputError(f"--schema depends on the method alone; leave out {names}")
         text = json.dumps(json_schema(options.method), indent=2)
     else:
         experiment = build_experiment(
@@ -241,7 +248,8 @@ def doctor(options: DoctorOptions, command: str) -> None:
     """Carry out `wsss doctor`: check the machine, the packages and the store, or a data set.
 
     Raises:
-        InputError: a package that wsss needs is missing, or there is no such data set.
+        InputError: a package that wsss needs is missing, there is no such data set, or an artifact
+            is damaged.
     """
     store, printer = open_store(options.store), Printer(options.format)
     if options.data:
@@ -294,13 +302,21 @@ def _gpus() -> str:
 
 
 def _verify(store: Store, printer: Printer) -> None:
-    """Check the hashes of all artifacts, and print a line on each artifact and on new faults."""
-    before = {*store.faults()}
+    """Check the hashes of all artifacts, and print a line on each artifact and on new faults.
+
+    Raises:
+        InputError: an artifact is damaged.
+    """
+    before, damaged = {*store.faults()}, 0
     for stage, key in store.artifacts():
         seal = store.verify(stage, key)
+        damaged += not seal
         fault = store.unmoved.get(key)
         fate = f"not moved to quarantine: {fault}" if fault else "moved to quarantine"
         printer.line(f"{stage}/{key[:12]} {seal or f'damaged, {fate}'}")
     for fault in store.faults():
         if fault not in before:
             printer.line(f"quarantine {fault}")
+    if damaged:
+        number = f"{damaged} artifacts are" if damaged > 1 else "1 artifact is"
+        raise InputError(f"{number} damaged; repeat the commands that computed them")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,12 @@ from ..tuning.objectives import (
 from ..tuning.sweep import Sweep
 from . import resolve
 from .options.experiment_options import FigureOptions, SweepOptions
+from .options.used import check_used
 from .pages import check_page, write_run_pages
 from .run_commands import Say, carry_out, catalog_of, check_log, tracked_display, tracking
 from .tables import Printer, comparison_table, figure_table
 
 if TYPE_CHECKING:
-    from ..config.experiment import Experiment
     from ..pipeline.context import Catalog
     from ..records.schema import SweepRecord
     from ..tuning.ranking import Point
@@ -68,7 +68,7 @@ def scored_sweep(
     base = description.base
     name = check_name(options.name or f"{base.localizer_name}-{base.data}-{title}")
     known = store.location("sweeps", name, "sweep.json").exists() and not options.resume
-    _check(catalog, options, [base, *description.bases.values()])
+    _check(catalog, options, description)
     if not known:
         _announce(line, catalog, description)
     file = resolve.combinations_file(options, store, description) if description.bases else ""
@@ -124,7 +124,6 @@ def figure(options: FigureOptions, command: str) -> None:
         for field, value in changes.items():
             space[field] = list(dict.fromkeys([*space.get(field, []), value]))
     base = resolve.experiment(options, store, options.seed, method=method)
-    resolve.check_used(options, [base])
     description = Sweep(
         base=base,
         space=space,
@@ -135,6 +134,7 @@ def figure(options: FigureOptions, command: str) -> None:
         listed_points=tuple(points.values()),
         figure=options.figure,
     )
+    check_used(options, [base], description.domains)
     name = check_name(options.name or f"{options.figure}-{options.data}")
     catalog = catalog_of(store)
     if not store.location("sweeps", name, "sweep.json").exists():
@@ -147,7 +147,7 @@ def figure(options: FigureOptions, command: str) -> None:
     write_run_pages(printer, store, None, [], name)
 
 
-def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment]) -> None:
+def _check(catalog: Catalog, options: SweepOptions, description: Sweep) -> None:
     """Check the trackers and the untuned experiments of a sweep before its trials.
 
     Raises:
@@ -159,7 +159,8 @@ def _check(catalog: Catalog, options: SweepOptions, untuned: Sequence[Experiment
     from ..pipeline.planner import plan
 
     check_log(options, catalog.store)
-    resolve.check_used(options, untuned)
+    untuned = [description.base, *description.bases.values()]
+    check_used(options, untuned, description.domains)
     for experiment in untuned:
         check_missing(catalog.store, plan(experiment, catalog).steps)
 

@@ -173,13 +173,11 @@ def _advice(field: FieldInfo, value: Any) -> str:
     if typing.get_origin(hint) is not tuple or isinstance(value, list | tuple | set):
         return ""
     inner = typing.get_args(hint)
-    example: list[Any] = ["a", "b"] if inner[0] is str else [rule.low, rule.high]
-    if inner[-1] is Ellipsis and isinstance(value, str) and inner[0] is str:
-        example = [word.strip() for word in value.split(",")]
-    elif inner[-1] is Ellipsis and isinstance(value, inner[0]):
-        example = [value]
-    shown = quoted(example[: len(inner)] if inner[-1] is not Ellipsis else example)
-    return f"; write a list as {shown}"
+    example: list[Any] = [rule.low] * (len(inner) - 1) + [rule.high]
+    if inner[0] is str:
+        words = value.strip("[]()").split(",") if isinstance(value, str) else ()
+        example = [word.strip() for word in words if word.strip()] or ["a", "b"]
+    return f"; write a list as {quoted(example)}"
 
 
 def _short(number: float) -> str:

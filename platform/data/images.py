@@ -88,12 +88,14 @@ def load(image: Image.Image, name: str) -> None:
     """Decode the pixels of an open image.
 
     Raises:
-        InputError: the image is truncated or damaged.
+        InputError: the image is truncated or damaged, or lacks its palette.
     """
     try:
         image.load()
     except _BROKEN as error:
         raise InputError(f"{name} is truncated or damaged: {error}") from error
+    if image.mode == "P" and image.palette is None:
+        raise InputError(f"{name} is damaged: it has no palette; replace the file")
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from ..storage.json_files import read_record, write_json
 from ..storage.store import Store
 from .check.dataset_check import DatasetCheck
 from .formats.checked_shards import check_of_shards
-from .formats.shards import Conversion, convert, stage_of, write
+from .formats.shards import Conversion, check_share, convert, stage_of, write
 from .names import check_name
 from .sources.source import Source
 
@@ -92,7 +92,7 @@ def add(
         The shards, and whether the store held them already.
 
     Raises:
-        InputError: the input is bad, or the name stands for other data.
+        InputError: the input is bad, shards lack more records, or the name stands for other data.
     """
     if not 0 <= tolerate <= 1:
         raise InputError(f"--quarantine is {tolerate}; it must be a share, 0 to 1")
@@ -115,6 +115,8 @@ def add(
         return write(folder, source, tolerate, advance, cluster.cpu_stage_resources())
 
     artifact, cached = store.get(stage, compute)
+    if left_out := artifact.about["quarantined"]:
+        check_share(left_out, len(source.items()), tolerate)
     progress.finish(cached)
     if row != entry:
         write_json(store.location("data", f"{name}.json"), entry)

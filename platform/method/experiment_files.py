@@ -246,7 +246,7 @@ def json_schema(method: str) -> dict[str, Any]:
     commands = {name: options_schema(kind()) for name, kind in SECTIONS.items()}
     interval = {"type": "object", "minProperties": 1, "maxProperties": 1}
     values = {"anyOf": [{"type": "array", "minItems": 1}, interval]}
-    space = {"type": "object", "additionalProperties": values}
+    space = {"type": "object", "minProperties": 1, "additionalProperties": values}
     options = commands["sweep"]["properties"]
     options["space"] = {"anyOf": [options["space"], space]}
     commands["figure"] = {"anyOf": [{"type": "string"}, commands["figure"]]}

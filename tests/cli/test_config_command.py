@@ -91,6 +91,10 @@ def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["odd"], "unknown method 'odd'; there are cam"),
         (["cam", "--preset", "odd"], "unknown preset 'odd' of cam"),
         (["cam", "--out", ""], "--out is empty; it must be a path"),
+        (
+            ["psdpm", "--schema", "--localizer", "a", "--baseline", "b", "--preset", "c"],
+            "--schema depends on the method alone; leave out --localizer, --baseline, --preset",
+        ),
         (["odd", "--schema"], "unknown method 'odd'; there are cam"),
     ],
 )

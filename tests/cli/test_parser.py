@@ -235,6 +235,10 @@ def test_choices_are_those_of_the_configuration() -> None:
         ("run cam --xyz 3", "unknown option '--xyz' of wsss run; see wsss run --help"),
         ("run cam --trial", "unknown option '--trial' of wsss run; see wsss run --help"),
         ("run", "wsss run needs METHOD; see wsss run --help"),
+        (
+            "data voc --lists train val PATH",
+            "wsss data voc needs PATH; put it before --lists, which takes all words that follow it",
+        ),
         ("import irn .", "wsss import needs --data; see wsss import --help"),
         ("run cam lpcam", "wsss run takes no further argument 'lpcam'; see wsss run --help"),
         ("run cam --data", "--data needs a value, NAME; see wsss run --help"),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from wsss.platform.cli import resolve
-from wsss.platform.cli.options.split_paths import path_by_split
+from wsss.platform.cli.options.source_options import path_by_split
 from wsss.platform.cli.parser import parse
 from wsss.platform.data import registry
 from wsss.platform.errors import InputError
@@ -38,40 +38,6 @@ def test_command_and_data_choose_the_preset(
     made = resolve.experiment(options, Store("none"), 0, method="lpcam")
     expected = build_experiment("lpcam", preset=preset, changes={"data": options.data, "seed": 0})
     assert made.as_dict() == expected.as_dict()
-
-
-@pytest.mark.parametrize(
-    ("words", "fits"),
-    [
-        ("compare psdpm cam --baseline lpcam --set lpcam.tau=0.2", True),
-        (
-            "compare psdpm@lpcam cam --set baseline.lpcam.tau=0.2 --set baseline.training.epochs=3",
-            True,
-        ),
-        ("compare psdpm@sipe+lpcam cam --set baseline.sipe.weight=0.5", True),
-        ("compare cam sipe:lpcam --set lpcam.tau=0.2", True),
-        ("compare cam sipe --set lpcam.tau=0.2", False),
-        ("compare cam sipe --baseline lpcam", False),
-        ("compare psdpm@cam sipe --baseline lpcam", False),
-        ("compare cam lpcam --set baseline.lpcam.tau=0.2", False),
-    ],
-)
-def test_an_option_for_several_methods_must_be_used_by_one(
-    words: str, fits: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        registry, "open_dataset", lambda store, name: SimpleNamespace(about={"source": name})
-    )
-    options = parse(words.split())
-    made = [
-        resolve.experiment(options, Store("none"), 0, **resolve.parse_combination(text))
-        for text in options.methods
-    ]
-    if fits:
-        resolve.check_used(options, made)
-    else:
-        with pytest.raises(InputError, match=r"no method here .*; leave it out"):
-            resolve.check_used(options, made)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from wsss.platform.config.rules import choices_of, rule_of
 from wsss.platform.config.yaml_writer import experiment_file
 from wsss.platform.errors import FieldError, InputError
 from wsss.platform.method import build_experiment, methods
-from wsss.platform.method.experiment_files import experiment_of, json_schema
+from wsss.platform.method.experiment_files import ExperimentFile, experiment_of, json_schema
 
 HEAD = ("method", "localizer", "imported")
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=9) | st.sampled_from(
@@ -270,6 +270,16 @@ def test_an_error_names_the_extended_file(tmp_path: Path) -> None:
         experiment_of(path, {"training.epochs": -1})
 
 
+def test_space_and_figure_of_a_file_count_more_than_those_of_the_extended_file(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "sweep: {space: default}\nfigure: {name: cpal-4}\n", "base.yaml")
+    text = "extends: base.yaml\nsweep: {space: {training.lr: [0.1]}}\nfigure: lpcam-5\n"
+    file = ExperimentFile.read(write(tmp_path, text))
+    assert (file.space, file.options("sweep")) == ({"training.lr": [0.1]}, {})
+    assert file.options("figure") == {"name": "lpcam-5"}
+
+
 def test_a_file_without_a_method_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.yaml: it names no method; write method: NAME"):
         experiment_of(write(tmp_path, "seed: 1\n"))
@@ -294,6 +304,7 @@ def test_the_schema_accepts_written_files(method: str) -> None:
         ({"sweep": {"trial": 3}}, False),
         ({"sweep": {"space": {"lpcam.tau": {"uniform": [0.1, 0.2]}}, "search": "gp"}}, True),
         ({"sweep": {"space": {"lpcam.tau": 0.1}}}, False),
+        ({"sweep": {"space": {}}}, False),
         ({"sweep": {"search": "odd"}}, False),
         ({"run": {"seeds": 0}}, False),
     ],

@@ -121,6 +121,16 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         ("a: 1\n<<: {b: 2}\na: 2\n", 3, "a is given twice, first in line 1"),
         ("a:\n  b: 1\n  b: 2\n", 3, "a.b is given twice, first in line 2"),
         ("a:\n  b: 1\na.b: 2\n", 3, "a.b is given twice, first in line 2"),
+        ("baseline: a\nbaseline: {method: b}\n", 2, "baseline.method is given beside baseline, li"),
+        ("baseline.localizer: b\nbaseline: a\n", 2, "baseline is given beside baseline.localizer"),
+        ("figure: a\nfigure: {name: b}\n", 2, "figure.name is given beside figure, line 1; leave"),
+        ("sweep.space: a\nsweep.space.b: [1]\n", 2, "sweep.space.b is given beside sweep.space, l"),
+        ("sweep.space.b: [1]\nsweep.space: a\n", 2, "sweep.space is given beside sweep.space.b, l"),
+        ("sweep.space: {b: [1], b: {uniform: [1, 2]}}", 1, "sweep.space.b.uniform is given beside"),
+        ("sweep.space.g: [{b: 1, b.choice: [1]}]", 1, "b.choice is given beside b, line 1; leave"),
+        ("sweep:\n  space: {}\n", 2, "sweep.space is empty; give values to try, or leave it out"),
+        ("sweep.space.b: {}\n", 1, "sweep.space.b is empty; give values to try, or leave it out"),
+        ("sweep.space.g: [{b: {}}]\n", 1, "b is empty; give values to try, or leave it out"),
         ("a: 1\n1: 2\n", 2, "the name of a field is '1'; it must be a text"),
         ("true: 2\n", 1, "the name of a field is 'true'; it must be a text"),
         ("[a, b]: 2\n", 1, "the name of a field is a list or group; it must be a text"),
@@ -188,14 +198,28 @@ def test_a_file_extends_others_relative_to_itself(tmp_path: Path) -> None:
             "baseline: lpcam",
             {"baseline": "lpcam", "baseline.seed": 3},
         ),
+        ("figure: {name: a, seed: 1}", "figure: b", {"figure": "b", "figure.seed": 1}),
+        ("figure: a", "figure.name: b", {"figure.name": "b"}),
+        ("sweep.space: a", "sweep.space: {b: [1]}", {"sweep.space.b": [1]}),
+        ("sweep.space: {b: [1], c.uniform: [1, 2]}", "sweep.space: a", {"sweep.space": "a"}),
+        (
+            "sweep.space: {b: [1], c.d: {uniform: [1, 2]}, e: {uniform: [1, 2]}}",
+            "sweep.space: {c.d: [3], e: {randint: [1, 2]}}",
+            {"sweep.space.b": [1], "sweep.space.c.d": [3], "sweep.space.e.randint": [1, 2]},
+        ),
     ],
 )
-def test_a_baseline_replaces_the_whole_baseline_of_the_extended_file(
+def test_a_field_replaces_the_same_field_of_the_extended_file_under_another_name(
     base: str, text: str, expected: dict[str, object], tmp_path: Path
 ) -> None:
     write(tmp_path, f"{base}\n", "base.yaml")
     fields = values(write(tmp_path, f"extends: base.yaml\n{text}\n"))
     assert {k: v for k, v in fields.items() if k != "extends"} == expected
+
+
+def test_a_baseline_may_have_fields_of_its_own_beside_its_name(tmp_path: Path) -> None:
+    text = "baseline: lpcam\nbaseline.training.epochs: 3\n"
+    assert values(write(tmp_path, text)) == {"baseline": "lpcam", "baseline.training.epochs": 3}
 
 
 def test_files_that_extend_each_other_are_refused(tmp_path: Path) -> None:

@@ -82,11 +82,14 @@ def test_commands_that_read_and_verify_write_nothing(
     words = [[*command, "--store", str(store)] for command in commands]
     root = store.storage.local_folder
     (*reading, writing), pages = read_only(root, lambda: (outputs(words), answers(store)))
-    assert [code for code, _, _ in reading] == [0] * 5, reading
+    assert [code for code, _, _ in reading] == [0] * 4 + [2], reading
     assert {p.name for p in out.iterdir()} == {"site", "page.html", "png"}
     doctor = reading[-1][1].splitlines()
     assert f"{name} damaged, not moved to quarantine: " in "\n".join(doctor)
     assert sum(line.count("damaged") for line in doctor) == 1
+    assert reading[-1][2].endswith(
+        "1 artifact is damaged; repeat the commands that computed them\n"
+    )
     code, output, error = writing
     assert (code, output) == (2, "")
     assert "data set 'scenes' cannot be kept: " in error
@@ -139,8 +142,10 @@ def test_a_bucket_that_may_only_be_read_is_verified_and_not_written(
     store.manifest("thing", stages[1].key).write(b"{}")
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "another machine"))
     read_only_bucket(own_bucket, s3_server)
-    assert main(["doctor", "--verify", "--store", own_bucket]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("thing/")]
+    assert main(["doctor", "--verify", "--store", own_bucket]) == 2
+    out, err = capsys.readouterr()
+    assert err == "wsss: 2 artifacts are damaged; repeat the commands that computed them\n"
+    lines = [line for line in out.splitlines() if line.startswith("thing/")]
     fates = {line.split()[0]: "not moved to quarantine" in line for line in lines}
     assert fates == {f"thing/{s.key[:12]}": s is not stages[2] for s in stages}
     with pytest.raises(InputError, match=r"new cannot be kept: .*(AccessDenied|Forbidden)"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from wsss.platform.data import registry
+from wsss.platform.data.formats import shards
+from wsss.platform.data.sources.folder import Folder
 from wsss.platform.errors import InputError
+from wsss.platform.records.progress import ProgressDisplay
 from wsss.platform.storage.json_files import write_json
 from wsss.platform.storage.store import Store
 
@@ -22,6 +25,29 @@ def store(tmp_path):
 def quarantine(store, kind, key, fault):
     store.location(kind, key, "file").write(b"x")
     store.quarantine(store.location(kind, key), fault)
+
+
+def shards_without_broken_records(folder, source):
+    """Write the shards of a source as `registry.add` does with --quarantine, in this process."""
+    items = source.items()
+    plan = shards.split_into_shards(items)
+    results = [shards.write_shard(folder / name, source, some, True) for name, some in plan]
+    return shards.manifest_entries(source, shards.conversion_of(source, items, results))
+
+
+def test_shards_that_lack_more_records_than_allowed_are_refused(folder_tree, tmp_path):
+    path = folder_tree / "images/a.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    source, store = Folder(folder_tree), Store(tmp_path / "store")
+    store.get(shards.stage_of(source), lambda f: shards_without_broken_records(f, source))
+    for share in (0.0, 0.3):
+        with pytest.raises(
+            InputError, match=r"^1 of 3 records are broken; the first: .*a\.jpg is n"
+        ):
+            registry.add(store, source, "mine", ProgressDisplay(), share)
+    assert registry.names(store) == []
+    artifact, cached = registry.add(store, source, "mine", ProgressDisplay(), 0.4)
+    assert (cached, artifact.about["counts"]) == (True, {"train": 1, "val": 1})
 
 
 def test_missing_shards_are_not_called_damaged(store):

@@ -35,6 +35,7 @@ from wsss.platform.cli.options.experiment_options import (
 )
 from wsss.platform.cli.options.kinds import Command
 from wsss.platform.cli.options.store_options import ExportOptions, ImportOptions, MethodsOptions
+from wsss.platform.cli.options.used import check_used
 from wsss.platform.cli.parser import parse
 from wsss.platform.config.experiment import Experiment, Segment
 from wsss.platform.config.recipes import RECIPES
@@ -255,7 +256,7 @@ def test_a_command_is_planned(page: str, command: str) -> None:
         planned.append(plan(e, catalog))
     assert planned
     assert all(p.stages for p in planned)
-    resolve.check_used(options, [p.experiment for p in planned])
+    check_used(options, [p.experiment for p in planned])
 
 
 def test_a_command_in_a_folder_with_a_method_is_planned(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ COMMANDS = [
     import irn . --data scenes --name b --splits train val
     methods lpcam --preset paper
     config lpcam --preset paper
-    config psdpm --baseline cam --schema
+    config psdpm --baseline cam
+    config psdpm --schema
     methods
     doctor --verify
     doctor scenes --format csv

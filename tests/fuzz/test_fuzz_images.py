@@ -49,6 +49,16 @@ JPEGS = (
     ),
     encoded("MPO", "RGB", save_all=True, append_images=[Image.fromarray(PIXELS)]),
 )
+
+
+def without_palette() -> bytes:
+    """Return a PNG with indices of a palette that it lacks."""
+    png = bytearray(encoded("PNG", "P"))
+    start = png.index(b"PLTE") - 4
+    del png[start : start + 12 + int.from_bytes(png[start : start + 4])]
+    return bytes(png)
+
+
 PNGS = (
     encoded("PNG", "RGB", pnginfo=png_texts(), icc_profile=b"x" * 40),
     encoded("PNG", "RGBA"),
@@ -61,6 +71,7 @@ PNGS = (
     encoded("PNG", "RGB", exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0"),
     encoded("PNG", "L", save_all=True, append_images=[Image.fromarray(PIXELS)]),
     encoded("PNG", "LA"),
+    without_palette(),
 )
 LABELS = PIXELS[:, :, 0] % 4
 

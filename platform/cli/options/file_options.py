@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
+from ...serialization import quoted
 from .experiment_options import (
     AblateOptions,
     CompareOptions,
@@ -66,12 +67,26 @@ def with_file(options: ExperimentOptions, given: Collection[str]) -> ExperimentO
 
 
 def _values(file: ExperimentFile, section: str) -> dict[str, Any]:
-    """Return the options that a file gives, by name."""
+    """Return the options that a file gives, by name.
+
+    Raises:
+        InputError: the random seed is no whole number.
+    """
+    from ...config.fields import fields_of
+    from ...method.sections import SECTIONS
+
     values: dict[str, Any] = {name: file.text(name) for name in TEXTS if name in file.fields}
     if file.baseline:
         values["baseline"] = file.baseline
     if "seed" in file.fields:
-        seed = file.fields["seed"].value
+        entry = file.fields["seed"]
+        seed = entry.value
+        if not isinstance(seed, int):
+            several = "seeds" if "seeds" in fields_of(SECTIONS[section]) else "repeats"
+            raise InputError(
+                f"{entry.place}: seed is {quoted(seed)}; it must be one whole number, and several "
+                f"seeds are for {section}.{several}"
+            )
         values |= {"seed": seed, "seeds": (seed,)}
     if file.space:
         values["space"] = ""

@@ -46,10 +46,21 @@ def sentence(error: CycloptsError) -> str:
         case MissingArgumentError(argument=Argument() as argument, keyword=str(option)):
             return f"{option} needs a value, {argument.parameter.metavar}; {see}"
         case MissingArgumentError(argument=Argument() as argument):
-            return f"{command} needs {argument.name}; {see}"
+            return f"{command} needs {argument.name}; {_before_lists(error, argument) or see}"
         case CoercionError():
             return _misfit(error)
     return f"{str(error).rstrip('.')}; {see}"
+
+
+def _before_lists(error: CycloptsError, missing: Argument) -> str:
+    """Return where to put an argument that an option with several values may have taken."""
+    words = {word.partition("=")[0] for word in error.root_input_tokens or ()}
+    if not error.app or missing.name[:1] == "-":
+        return ""
+    arguments = error.app.assemble_argument_collection()
+    names = (a.name for a in arguments if a.parameter.consume_multiple and a.name in words)
+    option = next(names, "")
+    return f"put it before {option}, which takes all words that follow it" if option else ""
 
 
 def _misfit(error: CoercionError) -> str:

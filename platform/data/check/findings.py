@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...labels import VOID
+from ..sources.record_files import TEST
 from .counts import NAMED, Counts
 from .dataset_check import DatasetCheck
 from .duplicates import Duplicates
@@ -111,6 +112,9 @@ def findings(check: DatasetCheck) -> list[str]:
     unlabelled = [n == 0 for n in whole.labelled]
     out = [*_named("no image is labelled", check.classes, unlabelled)]
     for split, counts in check.splits.items():
+        if counts.unlabelled and (split != TEST or any(counts.labelled)):
+            images = _count(counts.images, "image")
+            out.append(f"{split}: {counts.unlabelled} of {images} without a label")
         out += [f"{split}: {text}" for text in _agreement(counts)]
         out += [f"{split}: {text}" for text in _absent(check, counts)]
         out += [f"{split}: {text}" for text in _masks(counts)]

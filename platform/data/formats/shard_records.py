@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InputError
+from ...errors import InputError, StorageError
 from ...serialization import as_json, typed
 from ..check.shard_check import ShardCheck, check_of_record, sum_of_checks
 from ..digests import Digest
@@ -62,6 +62,7 @@ def read_records(
 
     Raises:
         InputError: a record is broken and `tolerate` is false.
+        StorageError: a file cannot be read now; the record may be intact.
     """
     rows: list[parquet.Row] = []
     faults: list[str] = []
@@ -71,7 +72,7 @@ def read_records(
         try:
             record = source.load(item)
         except InputError as error:
-            if not tolerate:
+            if not tolerate or isinstance(error, StorageError):
                 raise
             faults.append(str(error))
             continue

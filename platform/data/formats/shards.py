@@ -140,13 +140,24 @@ class Conversion:
         Raises:
             InputError: the source is refused; the message says why.
         """
-        total = len(self.items)
-        if len(self.faults) > share * total:
-            raise InputError(
-                f"{len(self.faults)} of {total} records are broken; the first: {self.faults[0]}"
-            )
+        check_share(self.faults, len(self.items), share)
         if sentence := refusal(self.check):
             raise InputError(sentence)
+
+
+def check_share(faults: Sequence[str], records: int, share: float) -> None:
+    """Check that at most a share of the records of a source are broken.
+
+    Args:
+        faults: a sentence about each record that is broken.
+        records: number of all records.
+        share: largest share of broken records that are left out.
+
+    Raises:
+        InputError: more records are broken.
+    """
+    if len(faults) > share * records:
+        raise InputError(f"{len(faults)} of {records} records are broken; the first: {faults[0]}")
 
 
 def convert(

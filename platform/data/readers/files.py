@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from ...errors import InputError
+from ...errors import InputError, StorageError
 from ..images import MAX_PIXELS
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -24,9 +24,11 @@ def check_folder(path: str | Path, what: str) -> Path:
         what: what the folder is, for messages.
 
     Raises:
-        InputError: the folder is missing or empty.
+        InputError: the folder is missing or empty, or is a file.
     """
     checked = Path(path).expanduser().absolute()
+    if checked.is_file():
+        raise InputError(f"{checked} is a file, no {what}; unpack an archive first")
     if not checked.is_dir():
         raise InputError(f"there is no {what} {checked}")
     if not any(checked.iterdir()):
@@ -86,10 +88,13 @@ def read_bytes(root: Path, name: str, id: str) -> bytes:
         id: image id, for messages.
 
     Raises:
-        InputError: the file cannot be read, or is over MAX_BYTES.
+        InputError: the file is missing, or is over MAX_BYTES.
+        StorageError: the file cannot be read now, although it may be intact.
     """
     try:
         check_size(root / name)
         return (root / name).read_bytes()
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise InputError(f"image {id} cannot be read: {error}") from error
+    except OSError as error:
+        raise StorageError(f"image {id} cannot be read: {error}") from error

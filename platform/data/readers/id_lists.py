@@ -77,6 +77,12 @@ def image_id(text: str) -> str:
     return check_id(path.stem if path.suffix.lower() in IMAGE_SUFFIXES else text)
 
 
+def folder_of(text: str) -> tuple[str, ...]:
+    """Return the parts of the folder in which a text names an image, () for an id or a name."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+    return tuple(parts[:-1])
+
+
 def read_lists(path_by_name: Mapping[str, Path], layout: Layout) -> ImageLists:
     """Read lists of images.
 

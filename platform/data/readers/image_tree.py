@@ -24,11 +24,13 @@ class Listing:
         folder: path of the folder.
         names: names of the files by their stem; hidden files are left out.
         lowered: a stem by its form in lower case.
+        folders: names of the folders in the folder, which are not read.
     """
 
     folder: Path
     names: Mapping[str, tuple[str, ...]]
     lowered: Mapping[str, str]
+    folders: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Listing:
@@ -39,17 +41,19 @@ class Listing:
         """
         names: dict[str, tuple[str, ...]] = {}
         try:
-            with os.scandir(folder) as entries:
-                files = sorted(entry.name for entry in entries if entry.is_file())
+            with os.scandir(folder) as scanned:
+                entries = [(entry.name, entry.is_file(), entry.is_dir()) for entry in scanned]
         except (FileNotFoundError, NotADirectoryError):
-            files = []
+            entries = []
         except OSError as error:
             raise InputError(f"folder {folder} cannot be listed: {error}") from error
-        for name in files:
-            if not name.startswith(".") and name not in _SYSTEM_FILES:
+        shown = sorted(entry for entry in entries if not entry[0].startswith("."))
+        for name, is_file, _ in shown:
+            if is_file and name not in _SYSTEM_FILES:
                 stem = os.path.splitext(name)[0]
                 names[stem] = (*names.get(stem, ()), name)
-        return cls(folder, names, {stem.lower(): stem for stem in names})
+        folders = tuple(name for name, _, is_folder in shown if is_folder)
+        return cls(folder, names, {stem.lower(): stem for stem in names}, folders)
 
     def find(self, id: str, suffixes: Sequence[str], taken: Container[str] = ()) -> str | None:
         """Return the name of the file of an id, None if there is none.
@@ -115,12 +119,21 @@ class ImageTree:
         if name is None:
             first, *others = IMAGE_SUFFIXES
             beside = " and ".join(self._images.names.get(id, ()))
-            advice = f"; convert {beside} to JPEG or PNG" if beside else ""
+            advice = f"; convert {beside} to JPEG or PNG" if beside else self._on_folders()
             raise InputError(
                 f"{self._images.folder} has no such image as {id}{first} (nor {', '.join(others)})"
                 f"{advice}"
             )
         return f"{self._image_folder}/{name}"
+
+    def _on_folders(self) -> str:
+        """Return words on folders in the folder of images, as in a tree of a folder a class."""
+        if not self._images.folders:
+            return ""
+        return (
+            f"; folders in it, such as {self._images.folders[0]}, are not read: move their images "
+            "up, or give their paths in lists with --lists"
+        )
 
     def mask(self, id: str) -> str | None:
         """Return the path of the mask of an image below the root, None if there is none.

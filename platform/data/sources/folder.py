@@ -6,10 +6,12 @@ masks/*.png, *.mat              classes.txt (names, one a line; background need 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...errors import InputError
+from ...serialization import quoted
 from ..readers.classes.class_files import read_classes
 from ..readers.files import IMAGE_SUFFIXES, check_folder
 from ..readers.id_lists import ImageLists, Layout, read_lists
@@ -39,8 +41,8 @@ class Folder:
         resize_masks: as in `VOC`.
 
     Raises:
-        InputError: a file is missing, a label is no class, an id is listed twice, or an option is
-            wrong.
+        InputError: a file is missing, a label is no class, an id is listed twice, a split is
+            missing, a path leads to another folder, or an option is wrong.
     """
 
     name = "folder"
@@ -70,14 +72,19 @@ class Folder:
         self.classes, self.label_file = read.classes, path.name
         self.list_names = tuple(lists or ())
         self.lists = self._lists(self.list_names, read)
+        self._check_folders(read)
         self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
         self.labels = record_files.labels_of_images(read, self.subset)
         self.label_notes = (*(listed.notes if listed else ()), *read.notes)
         self.reader = ImageReader.of_options(self.classes, orientation, mask_values, resize_masks)
 
     def _lists(self, names: Sequence[str], read: ImageLabels) -> ImageLists:
-        """Return the images of each split, by lists or by the label file."""
-        if names and read.splits:
+        """Return the images of each split, by lists or by the label file.
+
+        Raises:
+            InputError: there are both lists and a column of splits, or a cell of it is empty.
+        """
+        if names and any(read.splits.values()):
             raise InputError(
                 f"{read.path} names splits in a column; leave out --lists, or remove the column"
             )
@@ -86,8 +93,35 @@ class Folder:
             return read_lists({name: self.root / f"{name}.txt" for name in names}, layout)
         lists: dict[str, list[str]] = {}
         for id in read.by_id:
-            lists.setdefault(read.splits.get(id) or "train", []).append(id)
+            split = read.splits.get(id, "") if read.splits else "train"
+            if not split:
+                raise InputError(
+                    f"{read.path}, {id}: the split is missing; name the split of each image, or "
+                    "of none, so that all belong to train"
+                )
+            lists.setdefault(split, []).append(id)
         return ImageLists(ids=lists, images={}, masks={}, notes=())
+
+    def _check_folders(self, read: ImageLabels) -> None:
+        """Check that the label file names no image by the path of another file than is read.
+
+        A path may begin elsewhere, as on the machine where the file was made, but it must end
+        with the folder of the image.
+
+        Raises:
+            InputError: a path leads to another folder.
+        """
+        exists = {f: os.path.isdir(self.root.joinpath(*f)) for f in {*read.folders.values()}}
+        for id, folder in read.folders.items():
+            own = PurePosixPath(self.lists.images.get(id, f"{IMAGES}/{id}")).parent.parts
+            size = min(len(folder), len(own))
+            other = exists[folder] and len(folder) > len(own)
+            if folder[-size:] != own[-size:] or other:
+                raise InputError(
+                    f"{read.path}, {id}: the image is in the folder {quoted('/'.join(folder))}, "
+                    f"but {'/'.join(own)} is read; put the image there and name it without a "
+                    "folder, or give its path in a list with --lists"
+                )
 
     def items(self) -> list[Item]:
         """Return the items of all images, or raise InputError for a missing image."""

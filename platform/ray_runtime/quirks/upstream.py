@@ -195,7 +195,7 @@ DATA_AND_TRAINING = (
         harm="Inference hangs at an image that ends the process, such as for want of memory.",
         upstream=UNREPORTED,
         until="Ray Data limits the tries, or names them without a warning of deprecation.",
-        workaround=("stages.inference.actors:run",),
+        workaround=("stages.inference.actors:RESTARTS",),
     ),
     Quirk(
         behaviour="Ray Train redirects print, asks for reports only every two seconds, and starts "

@@ -308,25 +308,8 @@ def run(
     Raises:
         Exception: what an actor raised, as it raised it.
     """
-    import ray.data
-
-    image_count, most = sum(piece.rows for piece in pieces), max(1, min(len(pieces), actors))
-    blocks = min(len(pieces), max(MOST_BLOCKS, BLOCKS_PER_ACTOR * actors))
-    numbers = ray.data.from_items(
-        [{"number": number} for number in range(len(pieces))], override_num_blocks=blocks
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # has no other way
-        results = numbers.map_batches(
-            LateActor,
-            fn_constructor_args=(actor, job, pieces),
-            batch_size=1,
-            num_cpus=1,
-            num_gpus=gpu_share or None,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-            max_restarts=RESTARTS,
-            max_task_retries=-1,  # as long as there is an actor; some are lost while it starts anew
-        )
+    image_count = sum(piece.rows for piece in pieces)
+    results = _results(actor, job, pieces, actors, gpu_share)
     done, reduced = 0, []
     with deaths_explained(), unwrapped(), actors_released():
         for row in results.iter_rows():
@@ -336,6 +319,35 @@ def run(
     if done != image_count:
         raise RuntimeError(f"inference returned {done} of {image_count} images")
     return {"images": done, **merged_ids(reduced)}
+
+
+def _results(
+    actor: Callable[[Any], Actor],
+    job: object,
+    pieces: Sequence[shards.Slice],
+    actors: int,
+    gpu_share: float,
+) -> Any:
+    """Return the rows that a pool of actors will give, as a data set of Ray Data, see `run`."""
+    import ray.data
+
+    blocks = min(len(pieces), max(MOST_BLOCKS, BLOCKS_PER_ACTOR * actors))
+    numbers = ray.data.from_items(
+        [{"number": number} for number in range(len(pieces))], override_num_blocks=blocks
+    )
+    most = max(1, min(len(pieces), actors))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # has no other way
+        return numbers.map_batches(
+            LateActor,
+            fn_constructor_args=(actor, job, pieces),
+            batch_size=1,
+            num_cpus=1,
+            num_gpus=gpu_share or None,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+            max_restarts=RESTARTS,
+            max_task_retries=-1,  # as long as there is an actor; some are lost while it starts anew
+        )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from wsss.platform.cli import main, resolve
 from wsss.platform.cli.options.experiment_options import ExperimentOptions
 from wsss.platform.cli.options.file_options import SUBJECTS
+from wsss.platform.cli.options.used import check_used
 from wsss.platform.cli.parser import COMMANDS, parse
 from wsss.platform.config.experiment import Experiment
 from wsss.platform.config.yaml_writer import experiment_file
@@ -163,7 +164,7 @@ def test_a_file_describes_a_comparison() -> None:
     assert made["cam"] == build_experiment("cam", changes={"data": "voc", "seed": 1})
     assert made["lpcam"].settings["lpcam"].tau == 0.2
     assert made["psdpm"].combination == "psdpm@sipe:lpcam"
-    resolve.check_used(options, list(made.values()))
+    check_used(options, list(made.values()))
     assert options_of("compare a.yaml cam sipe").methods == ("cam", "sipe")
 
 
@@ -288,6 +289,8 @@ def test_the_file_of_a_sweep_over_combinations_describes_the_same_experiments() 
         ("run", "method: cam\ntraining.epoch: 1", "a.yaml, line 2: unknown field 'training.epoch'"),
         ("run", "method: cam\ndata: 3", "a.yaml, line 2: data is 3; it must be text"),
         ("run", "method: cam\nseed: -1", "a.yaml, line 2: seed is -1; it must be a whole number"),
+        ("run", "method: cam\nseed: [0, 1]", "line 2: seed is [0, 1]; it must be one whole number"),
+        ("sweep", "method: cam\nseed: one", "a.yaml, line 2: seed is 'one'; it must be one whole"),
         ("run", "method: ''", "a.yaml: it gives no method; write method: NAME"),
         ("run", "method: cma", "a.yaml, line 1: unknown method 'cma'; there are cam"),
         ("run", "method: cam\npreset: odd", "a.yaml, line 2: unknown preset 'odd' of cam; there"),

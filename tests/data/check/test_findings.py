@@ -26,7 +26,7 @@ def checked(
     by_subset: dict[str, list[object]] = {}
     for case, check in zip(cases, check_of(cases, len(classes)), strict=True):
         by_subset.setdefault(case.subset, []).append(check)
-    return check_of_dataset(by_subset, classes, SPLITS)  # type: ignore[arg-type]
+    return check_of_dataset(by_subset, classes, splits)  # type: ignore[arg-type]
 
 
 def right(count: int, subset: str = "train") -> list[Case]:
@@ -153,12 +153,22 @@ def test_classes_masks_void_and_turned_images_are_named() -> None:
     )
     assert findings(check) == [
         "no image is labelled 'pig'",
+        "train: 1 of 9 images without a label",
         "train: 1 image without a label have a mask with pixels of a class",
         "train: 1 of 9 images without a mask: bare",
         f"train: {100 * 20 / 42:.1f} % of the masks' pixels are void",
         "val: no image is labelled 'dog', 'cow'",
         "7 images with an EXIF orientation that is not applied: a, b and 5 more",
     ]
+
+
+def test_a_split_test_without_any_label_is_usual() -> None:
+    bare = [Case("a", (), None, "test"), Case("b", (), None, "test")]
+    splits = {"train": ("train",), "test": ("test",)}
+    for cases, texts in ((bare, []), ([*bare, Case("c", (0,), None, "test")], ["2 of 3"])):
+        found = findings(checked([*right(3), *cases], splits=splits))
+        shown = [f"test: {text} images without a label" for text in texts]
+        assert [text for text in found if "without a label" in text] == shown
 
 
 def test_many_absent_classes_are_cut() -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 from wsss.platform.data.images import decode_image
 from wsss.platform.data.readers.image_files import read_image_file, turned_upright
+from wsss.platform.data.readers.masks.samples import read_png
 from wsss.platform.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -185,6 +186,16 @@ def test_an_image_of_another_format_is_named(data: bytes, sentence: str) -> None
         InputError, match=rf"a\.jpg is not a readable JPEG or PNG image.*{sentence}"
     ):
         read_image_file(data, "a.jpg")
+
+
+def test_an_image_and_a_mask_without_their_palette_are_damaged() -> None:
+    data = bytearray(WITHOUT_NOTE["palette"][0])
+    start = data.index(b"PLTE") - 4
+    del data[start : start + 12 + int.from_bytes(data[start : start + 4])]
+    with pytest.raises(InputError, match=r"^a\.png is damaged: it has no palette; replace the fi"):
+        read_image_file(bytes(data), "a.png")
+    with pytest.raises(InputError, match=r"^mask m\.png is damaged: it has no palette"):
+        read_png(bytes(data), "m.png")
 
 
 def test_a_damaged_jpeg_is_not_called_a_jpeg(make_picture: Callable[..., bytes]) -> None:

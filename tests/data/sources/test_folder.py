@@ -134,12 +134,69 @@ def test_the_fingerprint_changes_with_the_labels(folder_tree: Path) -> None:
         ("id,labels\na,tree\na,rock\n", r"labels\.csv names a twice"),
         ("id,labels\na/b,tree\n", r"image id 'a/b' is not allowed"),
         ("id,labels\na,\n", r"labels\.csv names 0 classes"),
+        ("id,labels,split\na,tree,\nc,rock,val\n", r"labels\.csv, a: the split is missing; name"),
+        ("id,labels,split\na,tree,\nc,rock,\n", r"labels\.csv, a: the split is missing"),
+        ("id,labels\na,tree\nc,nan\n", r"labels\.csv, c: the label 'nan' may be a missing value"),
     ],
 )
 def test_a_faulty_csv_is_refused(folder_tree: Path, text: str, sentence: str) -> None:
     (folder_tree / "labels.csv").write_text(text)
     with pytest.raises(InputError, match=sentence):
         Folder(folder_tree)
+
+
+def test_columns_that_are_not_read_are_named(folder_tree: Path) -> None:
+    path = folder_tree / "labels.csv"
+    path.write_text(",id,labels,subset,Label\n0,a,tree,train,x\n1,b,,val,y\n2,c,rock,val,z\n")
+    source = Folder(folder_tree)
+    assert source.splits == {"train": ("train",)}
+    assert source.notes() == ["labels.csv: columns that are not read: 'subset', 'Label'"]
+
+
+@pytest.mark.parametrize("form", ["images/{}", "./images/{}", "/x/folder/images/{}", "{}"])
+def test_a_path_to_the_folder_of_images_is_an_id(folder_tree: Path, form: str) -> None:
+    path = folder_tree / "labels.csv"
+    path.write_text(f"id,labels\n{form.format('a.jpg')},tree\nc,rock\n")
+    assert Folder(folder_tree).labels == {"a": (1,), "c": (0,)}
+
+
+@pytest.mark.parametrize("name", ["new/a.jpg", "images/new/a.jpg", "new/images/a.jpg", r"new\a"])
+def test_a_path_to_another_folder_is_refused(folder_tree: Path, name: str) -> None:
+    (folder_tree / "new/images").mkdir(parents=True)
+    (folder_tree / "labels.csv").write_text(f"id,labels\n{name},tree\nc,rock\n")
+    if "\\" in name:
+        with pytest.raises(InputError, match="is not allowed"):
+            Folder(folder_tree)
+        return
+    folder = name.rpartition("/")[0]
+    with pytest.raises(
+        InputError, match=rf"labels\.csv, a: .* in the folder '{folder}', but images is read; put"
+    ):
+        Folder(folder_tree)
+
+
+def test_lists_give_paths_to_images_in_other_folders(
+    folder_tree: Path, make_picture: Bytes
+) -> None:
+    (folder_tree / "new").mkdir()
+    (folder_tree / "new/a.jpg").write_bytes(make_picture(seed=5))
+    (folder_tree / "train.txt").write_text("new/a.jpg\nc\n")
+    for name in ("a", "new/a.jpg"):
+        (folder_tree / "labels.csv").write_text(f"id,labels\n{name},tree\nc,rock\n")
+        images = [item.image for item in Folder(folder_tree, lists=("train",)).items()]
+        assert images == ["new/a.jpg", "images/c.jpeg"]
+    (folder_tree / "labels.csv").write_text("id,labels\nimages/a.jpg,tree\nc,rock\n")
+    with pytest.raises(InputError, match=r"a: .* in the folder 'images', but new is read"):
+        Folder(folder_tree, lists=("train",))
+
+
+def test_a_tree_of_a_folder_a_class_is_refused_with_what_to_do(folder_tree: Path) -> None:
+    (folder_tree / "images/tree").mkdir()
+    (folder_tree / "images/a.jpg").rename(folder_tree / "images/tree/a.jpg")
+    with pytest.raises(
+        InputError, match=r"names a, but .*; folders in it, such as tree, are not read: move their"
+    ):
+        Folder(folder_tree).items()
 
 
 def test_a_missing_image_is_named(folder_tree: Path) -> None:
@@ -151,6 +208,9 @@ def test_a_missing_image_is_named(folder_tree: Path) -> None:
 def test_a_missing_folder_or_csv_is_named(folder_tree: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
         Folder(tmp_path / "nowhere")
+    (tmp_path / "x.tar").touch()
+    with pytest.raises(InputError, match=r"x\.tar is a file, no folder; unpack an archive first$"):
+        Folder(tmp_path / "x.tar")
     (folder_tree / "labels.csv").unlink()
     with pytest.raises(InputError, match=r"there is no .*labels\.csv"):
         Folder(folder_tree)

@@ -243,7 +243,7 @@ def test_run_writes_a_picture_of_its_table(wsss: Any, tmp_path: Path) -> None:
 
 
 def test_methods_and_doctor_print_fields_and_artifacts(wsss: Any) -> None:
-    assert "lpcam" in wsss("methods")[1]
+    assert "mctformer  Xu et al.," in wsss("methods")[1]
     fields = wsss("methods", "lpcam")[1]
     assert "lpcam.tau = 0.3" in fields
     code, out, _ = wsss("doctor", "--verify")

@@ -14,6 +14,8 @@ from .class_names import BACKGROUND, SEPARATORS, spelling_key
 
 Label: TypeAlias = str | tuple[str, ...]
 """Labels of one image: a text to divide into names, or names."""
+MISSING = ("nan", "<na>", "n/a", "#n/a", "null", "none")
+"""What programs write for a missing value, in small letters."""
 _SEPARATOR = re.compile(f"[{re.escape(SEPARATORS)}]")
 
 
@@ -34,7 +36,7 @@ def derived_classes(cells: Mapping[str, Label], path: Path) -> tuple[tuple[str, 
 
     Raises:
         InputError: a text may be one name or several, two names differ in their spelling alone,
-            or a name is not allowed.
+            or a name is not allowed or stands for a missing value.
     """
     id_by_name: dict[str, str] = {}
     doubtful: dict[str, str] = {}
@@ -47,6 +49,7 @@ def derived_classes(cells: Mapping[str, Label], path: Path) -> tuple[tuple[str, 
     if doubtful:
         notes = _divide_or_keep(doubtful, id_by_name, is_separated(cells), path)
     names = sorted(name for name in id_by_name if name.casefold() not in BACKGROUND)
+    _check_missing(names, id_by_name, path)
     _check_spellings(names, id_by_name, path)
     spaced = [repr(name) for name in names if len(name.split()) > 1]
     if spaced:
@@ -84,6 +87,16 @@ def _divide_or_keep(
         f"{path.name}: blanks divide names, as in {quoted(divided[0])}, since each word is also "
         "the label of an image"
     ]
+
+
+def _check_missing(names: list[str], id_by_name: Mapping[str, str], path: Path) -> None:
+    """Check that no name is what programs write for a missing value."""
+    for name in names:
+        if name.casefold() in MISSING:
+            raise InputError(
+                f"{path}, {id_by_name[name]}: the label {quoted(name)} may be a missing value; "
+                "leave the labels of such an image empty, or list the classes in classes.txt"
+            )
 
 
 def _check_spellings(names: list[str], id_by_name: Mapping[str, str], path: Path) -> None:

@@ -10,7 +10,7 @@ from ....errors import InputError
 from ....serialization import quoted
 from ... import npz
 from .. import safe_pickle
-from .rows import LabelRows, Row, cell_of, cells_by_id
+from .rows import LabelRows, Row, cell_of, rows_by_id
 
 
 def read_npz(path: Path) -> LabelRows:
@@ -35,7 +35,7 @@ def read_npz(path: Path) -> LabelRows:
         Row(str(id), f"row {number}", row)
         for number, (id, row) in enumerate(zip(ids, labels.astype(np.float64), strict=True), 1)
     ]
-    return LabelRows(cells=cells_by_id(rows, path), vectors=True)
+    return LabelRows(by_id=rows_by_id(rows, path), vectors=True)
 
 
 def read_npy(path: Path) -> LabelRows:
@@ -58,7 +58,7 @@ def read_npy(path: Path) -> LabelRows:
         if not isinstance(key, str | int | np.integer) or isinstance(key, bool):
             raise InputError(f"{path}, entry {number}: {quoted(key)} is no image id")
         rows.append(Row(str(key), f"entry {number}", cell_of(value, f"{path}, {quoted(key)}")))
-    return LabelRows(cells=cells_by_id(rows, path), vectors=_are_floats(content))
+    return LabelRows(by_id=rows_by_id(rows, path), vectors=_are_floats(content))
 
 
 def _are_floats(content: dict[object, object]) -> bool:

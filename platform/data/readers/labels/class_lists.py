@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ....errors import InputError
 from ..files import read_text
-from .rows import LabelRows, Row, cells_by_id
+from .rows import LabelRows, Row, rows_by_id
 
 _FILE = re.compile(r"(.+)_(?:trainval|train|val|test)\.txt")
 PRESENT = {"-1": False, "0": True, "1": True, "+1": True}
@@ -45,7 +45,7 @@ def read(folder: Path) -> LabelRows:
         f"{folder.name}: {len(files)} classes have lists of -1, 0 and 1; 0 (difficult objects "
         f"alone, {difficult} cases) counts as present"
     )
-    return LabelRows(cells=cells_by_id(rows, folder), columns=tuple(flags), notes=(note,))
+    return LabelRows(by_id=rows_by_id(rows, folder), columns=tuple(flags), notes=(note,))
 
 
 def _flags(paths: list[Path]) -> dict[str, str]:

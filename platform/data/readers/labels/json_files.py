@@ -9,7 +9,7 @@ from typing import Any
 from ....errors import InputError
 from ....serialization import quoted
 from ..files import read_text
-from .rows import LabelRows, Row, cell_of, cells_by_id
+from .rows import LabelRows, Row, cell_of, rows_by_id
 from .tables import IDS, LABELS, SPLIT
 
 
@@ -30,16 +30,14 @@ def read(path: Path) -> LabelRows:
     elif isinstance(content, dict) and {"images", "annotations"} <= set(content):
         raise InputError(f"{path} is an annotation file of COCO; wsss data coco reads such files")
     elif isinstance(content, dict):
-        entries = [(f"entry {k}", id, v, "") for k, (id, v) in enumerate(content.items(), 1)]
+        entries = [(f"entry {k}", id, v, None) for k, (id, v) in enumerate(content.items(), 1)]
     else:
         raise InputError(f"{path} holds {quoted(content)}, not labels by image id")
     rows = [
         Row(id, position, cell_of(value, f"{path}, {quoted(id)}"), split)
         for position, id, value, split in entries
     ]
-    cells = cells_by_id(rows, path)
-    splits = dict(zip(cells, (row.split for row in rows), strict=True))
-    return LabelRows(cells=cells, splits=splits if any(splits.values()) else {})
+    return LabelRows(by_id=rows_by_id(rows, path))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -52,12 +50,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _entry(entry: object, position: str, path: Path) -> tuple[str, str, object, str]:
+def _entry(entry: object, position: str, path: Path) -> tuple[str, str, object, str | None]:
     """Return the position, the id, the labels and the split of an object of a list."""
     if isinstance(entry, dict):
         id = next((entry[name] for name in IDS if name in entry), None)
         named = [name for name in LABELS if name in entry]
-        split = entry.get(SPLIT, "")
-        if isinstance(id, str | int) and named and isinstance(split, str):
+        split = entry.get(SPLIT)
+        if isinstance(id, str | int) and named and isinstance(split, str | None):
             return position, str(id), entry[named[0]], split
     raise InputError(f"{path}, {position} is no object with id and labels")

@@ -42,7 +42,8 @@ class ImageLabels:
         path: the file.
         classes: class names.
         by_id: 0-based classes by image id, sorted, each once.
-        splits: name of the split by image id, where the file names splits.
+        splits: name of the split by image id, "" for an empty cell, where the file names splits.
+        folders: parts of the folder by image id, where the file names an image by its path.
         notes: sentences on how the file was read.
     """
 
@@ -50,6 +51,7 @@ class ImageLabels:
     classes: tuple[str, ...]
     by_id: Mapping[str, tuple[int, ...]]
     splits: Mapping[str, str]
+    folders: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
 
     def find(self, id: str) -> tuple[int, ...] | None:
@@ -93,7 +95,7 @@ def read_labels(
         raise InputError(f"{path} is no label file; its suffix must be one of {', '.join(READERS)}")
     else:
         rows = READERS[path.suffix.lower()](path)
-    cells = {id: listed(cell, f"{path}, {id}") for id, cell in rows.cells.items()}
+    cells = {id: listed(row.cell, f"{path}, {id}") for id, row in rows.by_id.items()}
     values = _numbers(cells, classes or ())
     if values is not None:
         names = _class_names(classes, path)
@@ -107,6 +109,7 @@ def read_labels(
         classes=names,
         by_id=by_id,
         splits=rows.splits,
+        folders=rows.folders,
         notes=(*rows.notes, *_notes_on_ids(by_id, path), *notes),
     )
 

@@ -9,7 +9,7 @@ from ....errors import InputError
 from ....serialization import quoted
 from ..files import read_text
 from . import tables
-from .rows import LabelRows, Row, cells_by_id
+from .rows import LabelRows, Row, rows_by_id
 
 _LINE = re.compile(r"\s*([^\s,;]+)[\s,;]*(.*)")
 
@@ -33,4 +33,4 @@ def read(path: Path) -> LabelRows:
         rows.append(Row(match[1], f"line {number}", match[2].strip()))
     if rows and not any(row.cell for row in rows):
         raise InputError(f"{path} has image ids, but no labels; a line is an id and labels")
-    return LabelRows(cells=cells_by_id(rows, path))
+    return LabelRows(by_id=rows_by_id(rows, path))

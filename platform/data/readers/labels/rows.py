@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ....errors import InputError
 from ....serialization import quoted
 from ..classes.class_names import LONGEST
-from ..id_lists import image_id
+from ..id_lists import folder_of, image_id
 
 Names: TypeAlias = tuple[str, ...]
 Numbers: TypeAlias = NDArray[np.float64]
@@ -31,13 +31,13 @@ class Row:
         id: image id, or the name of the image's file.
         position: position in the file, such as "line 3", for messages.
         cell: labels.
-        split: name of the split, "" where the file names none.
+        split: name of the split, "" for an empty cell; None where the file has no splits.
     """
 
     id: str
     position: str
     cell: Cell
-    split: str = ""
+    split: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +45,38 @@ class LabelRows:
     """The labels of all images of a file.
 
     Attributes:
-        cells: labels by image id, each image once.
-        splits: name of the split by image id, where the file names splits.
+        by_id: the row of each image by its id.
         columns: classes that have a column of 0 and 1, in their order; () for other files.
         vectors: whether numbers are 0 or 1 for each class, and never indices.
         notes: sentences on how the file was read.
     """
 
-    cells: dict[str, Cell]
-    splits: dict[str, str] = field(default_factory=dict)
+    by_id: dict[str, Row]
     columns: tuple[str, ...] = ()
     vectors: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def splits(self) -> dict[str, str]:
+        """Name of the split by image id, "" for an empty cell, where the file names splits."""
+        return {id: row.split for id, row in self.by_id.items() if row.split is not None}
 
-def cells_by_id(rows: Sequence[Row], path: Path) -> dict[str, Cell]:
-    """Return the labels of rows by image id.
+    @property
+    def folders(self) -> dict[str, tuple[str, ...]]:
+        """Parts of the folder by image id, where the file names an image by its path."""
+        folders = ((id, folder_of(row.id)) for id, row in self.by_id.items())
+        return {id: folder for id, folder in folders if folder}
+
+
+def rows_by_id(rows: Sequence[Row], path: Path) -> dict[str, Row]:
+    """Return rows by image id.
 
     Raises:
         InputError: there are no rows, or an id is not allowed or listed twice.
     """
     if not rows:
         raise InputError(f"{path} has no rows")
-    out: dict[str, Cell] = {}
+    out: dict[str, Row] = {}
     for row in rows:
         try:
             id = image_id(row.id)
@@ -75,7 +84,7 @@ def cells_by_id(rows: Sequence[Row], path: Path) -> dict[str, Cell]:
             raise InputError(f"{path}, {row.position}: {error}") from None
         if id in out:
             raise InputError(f"{path} names {id} twice, again in {row.position}")
-        out[id] = row.cell
+        out[id] = row
     return out
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +11,15 @@ import numpy as np
 from ....errors import InputError
 from ....serialization import quoted
 from ..classes.class_names import BACKGROUND
+from ..csv_rows import DELIMITERS, header_cells, read_rows
 from ..files import read_text
-from .rows import Cell, LabelRows, Row, cells_by_id
+from .rows import Cell, LabelRows, Row, rows_by_id
 
 IDS = ("id", "image_id", "image", "filename", "file_name", "file")
 LABELS = ("labels", "labels_cls", "label", "classes", "class", "tags")
 SPLIT = "split"
 UNNAMED = ("", "unnamed: 0")
 """Names of a column of row numbers, which pandas writes."""
-DELIMITERS = ",;\t"
 BITS: Mapping[str, int] = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
@@ -53,15 +51,9 @@ class Header:
 def find_header(line: str) -> Header | None:
     """Return the columns that the first line of a table names, or None for another line."""
     for delimiter in DELIMITERS:
-        try:
-            names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-        except csv.Error:
-            continue
-        columns = [name.strip() for name in names]
-        while columns and not columns[-1]:
-            columns.pop()
+        columns = header_cells(line, delimiter)
         id = _column(columns, IDS)
-        header = id and Header(delimiter, tuple(columns), id, _column(columns, LABELS))
+        header = id and Header(delimiter, columns, id, _column(columns, LABELS))
         if header and (header.labels or header.classes):
             return header
     return None
@@ -89,16 +81,14 @@ def read(path: Path) -> LabelRows:
         )
     _check_columns(header, path)
     rows = []
-    for number, cells in _records(text, header, path):
+    advice = "put labels with commas in quotes"
+    for number, cells in read_rows(text, header.delimiter, len(header.columns), path, advice):
         row = dict(zip(header.columns, cells, strict=True))
-        split = next((row[c] for c in header.columns if c.casefold() == SPLIT), "")
+        split = next((row[c] for c in header.columns if c.casefold() == SPLIT), None)
         cell = row[header.labels] if header.labels else _present(row, header, path, number)
         rows.append(Row(row[header.id], f"line {number}", cell, split))
-    cells_by = cells_by_id(rows, path)
-    splits = dict(zip(cells_by, (row.split for row in rows), strict=True))
     return LabelRows(
-        cells=cells_by,
-        splits=splits if any(splits.values()) else {},
+        by_id=rows_by_id(rows, path),
         columns=() if _numbered(header.classes) else _without_background(header.classes),
         vectors=bool(_numbered(header.classes)),
         notes=_notes(header, path),
@@ -120,33 +110,6 @@ def _check_columns(header: Header, path: Path) -> None:
             raise InputError(
                 f"{path} has the columns {' and '.join(columns)}; name the one to read {names[0]}"
             )
-
-
-def _records(text: str, header: Header, path: Path) -> list[tuple[int, list[str]]]:
-    """Return the line and the cells of each row after the header.
-
-    Raises:
-        InputError: the text is no CSV, or a row has more or fewer cells than the header.
-    """
-    stream = io.StringIO(text, newline="")
-    reader = csv.reader(stream, delimiter=header.delimiter, skipinitialspace=True)
-    out, size = [], len(header.columns)
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            while len(stripped) > size and not stripped[-1]:
-                stripped.pop()
-            if any(stripped):
-                out.append((reader.line_num, stripped))
-    except csv.Error as error:
-        raise InputError(f"{path} is not readable CSV: {error}") from error
-    for number, cells in out:
-        if len(cells) != size:
-            raise InputError(
-                f"{path}, line {number} has {len(cells)} cells, but there are {size} columns; put "
-                "labels with commas in quotes"
-            )
-    return out[1:]
 
 
 def _numbered(columns: Sequence[str]) -> bool:
@@ -185,4 +148,8 @@ def _notes(header: Header, path: Path) -> tuple[str, ...]:
         out.append(f"{path.name}: labels are in the column {header.labels}")
     if not header.labels:
         out.append(f"{path.name}: each class has a column of 0 and 1")
+    read = (*UNNAMED, SPLIT, header.id.casefold(), str(header.labels).casefold())
+    unread = [quoted(c) for c in header.columns if header.labels and c.casefold() not in read]
+    if unread:
+        out.append(f"{path.name}: columns that are not read: {', '.join(unread[:8])}")
     return tuple(out)

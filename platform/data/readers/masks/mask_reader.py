@@ -86,8 +86,36 @@ class MaskReader:
         values = self._checked(samples.values, name)
         if samples.bits > 8:
             return values, f"the mask has {samples.bits} bits, its values fit 8"
-        moved = samples.palette is not None and self._has_moved_colours(values, samples.palette)
-        return values, MOVED_COLOURS if moved else ""
+        if samples.palette is None:
+            return values, ""
+        self._check_greys(values, samples.palette, name)
+        return values, MOVED_COLOURS if self._has_moved_colours(values, samples.palette) else ""
+
+    def _check_greys(
+        self, values: NDArray[np.uint8], palette: NDArray[np.uint8], name: str
+    ) -> None:
+        """Refuse a mask whose palette is of greys alone that differ from their indices.
+
+        Programs that turn a grey mask into one with a palette number its levels anew, so that the
+        greys are the values; other programs show the values as greys of their choice. A palette of
+        one colour shows nothing, and black and white are 1 bit, see `_from_one_bit`.
+
+        Raises:
+            InputError: either the indices or the greys may be the values.
+        """
+        used = np.flatnonzero(np.bincount(values.ravel()))
+        greys = palette[used, 0]
+        if (palette != palette[:, :1]).any() or (greys == used).all():
+            return
+        shows_nothing = len(set(greys.tolist())) < len(used) or not greys.any()
+        one_bit = self.classes == 1 and set(zip(used, greys, strict=True)) <= {(0, 0), (1, 255)}
+        if not shows_nothing and not one_bit:
+            index, grey = next((i, g) for i, g in zip(used, greys, strict=True) if i != g)
+            raise InputError(
+                f"mask {name} has a palette of greys, whose index {index} is grey {grey}; say with "
+                f"{OPTION} what each index stands for, as {index}=CLASS, or each grey, as "
+                f"{grey},{grey},{grey}=CLASS"
+            )
 
     def _has_moved_colours(self, values: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bool:
         """Return whether the colours of a mask are VOC's, but at other indices of the palette.

@@ -5,8 +5,6 @@ Shapes: H W pixels.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -21,6 +19,8 @@ from ....errors import InputError
 from ....labels import VOID
 from ....serialization import quoted
 from ...images import voc_palette
+from ..csv_rows import DELIMITERS, header_cells, read_rows
+from ..files import read_text
 from .samples import Samples, colour_code, colour_of
 
 OPTION = "--mask-values"
@@ -177,23 +177,38 @@ def _pair(word: str) -> tuple[str, str]:
 
 def _pairs_of_file(path: Path) -> list[tuple[str, str]]:
     """Return the values and classes of a .csv (value,class) or .json (value to class) file."""
+    suffix = path.suffix.lower()
     try:
-        if path.suffix not in (".csv", ".json"):
+        if suffix not in (".csv", ".json"):
             raise ValueError("it is neither .csv nor .json, and no VALUE=CLASS")
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has over {MOST_BYTES} bytes")
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".csv":
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
-            return [(row["value"] or "", row["class"] or "") for row in rows]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{OPTION}: {path} is not readable: {error}") from error
+    text = read_text(path)
+    if suffix == ".csv":
+        return _pairs_of_table(text, path)
+    try:
         content = json.loads(text, object_pairs_hook=tuple)
         if not isinstance(content, tuple) or not all(isinstance(v, str) for _, v in content):
             raise ValueError('it is no object such as {"0": "background", "1": "cat"}')
-        return list(content)
-    except KeyError as error:
-        raise InputError(f"{path} has no column {error}; it needs value and class") from error
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{OPTION}: {path} is not readable: {error}") from error
+    return list(content)
+
+
+def _pairs_of_table(text: str, path: Path) -> list[tuple[str, str]]:
+    """Return the values and classes of a table with the columns value and class."""
+    for delimiter in DELIMITERS:
+        columns = [name.casefold() for name in header_cells(text, delimiter)]
+        if columns.count("value") == columns.count("class") == 1:
+            break
+    else:
+        raise InputError(f"{path} needs the columns value and class, each once, in its first line")
+    value, name = columns.index("value"), columns.index("class")
+    advice = 'a row is a value and a class; put a colour in quotes, as "128,0,0"'
+    rows = read_rows(text, delimiter, len(columns), path, advice)
+    return [(cells[value], cells[name]) for _, cells in rows]
 
 
 def _code(text: str, where: str) -> tuple[int, bool]:

@@ -52,6 +52,8 @@ def test_each_choice_is_noted() -> None:
         (("cat;dog", "cat", "dog cat"), "i2: the label 'dog cat' may be one class or several"),
         (("Cat;dog", "cat"), "the labels 'Cat' and 'cat' may be one class"),
         (("hot dog;cat", "hot-dog;cat"), "the labels 'hot dog' and 'hot-dog' may be one class"),
+        (("cat", ("NaN",)), "i1: the label 'NaN' may be a missing value; leave the labels of suc"),
+        (("cat;<NA>", "cat"), "i0: the label '<NA>' may be a missing value"),
         (("", ""), "names 0 classes"),
         (("cat;a\x01",), "i0: the class name .* holds a control character"),
     ],

@@ -232,6 +232,24 @@ def test_values_are_read_from_a_file(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("a.csv", "value;class\r\n0;background\r\n1,2,3;cat\r\n", "utf-8-sig"),
+        ("a.CSV", 'Value, Class\n"0,0,0", background\n"1, 2, 3", cat\n', "utf-8"),
+        ("a.csv", "name\tclass\tvalue\nx\tbackground\t0 0 0\n\n\tcat\t1 2 3\t\n", "utf-16"),
+        ("a.JSON", '{"0,0,0": "background", "1,2,3": "cat"}', "utf-16"),
+    ],
+)
+def test_files_of_values_are_read_like_other_tables(
+    tmp_path: Path, name: str, text: str, encoding: str
+) -> None:
+    (tmp_path / name).write_text(text.replace("\r\n0;", "\r\n0,0,0;"), encoding, newline="")
+    parsed = parse((str(tmp_path / name),), CLASSES)
+    assert parsed is not None
+    assert (parsed.meanings, parsed.colours) == ({0: 0, colour_code(1, 2, 3): 2}, True)
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("0=background", "1=horse"), "--mask-values: 'horse' is not among background, void, lab"),
@@ -259,8 +277,11 @@ def test_a_faulty_value_is_refused(words: tuple[str, ...], sentence: str) -> Non
         ("a.json", '{"0": "cat", "0": "bird"}', "names 0 twice"),
         ("a.json", "{", "is not readable"),
         ("a.json", "{}", "at least one"),
-        ("a.csv", "", "at least one"),
-        ("a.csv", "id,class\n1,cat\n", "has no column 'value'"),
+        ("a.csv", "", "needs the columns value and class, each once, in its first line"),
+        ("a.csv", "value,class\n", "at least one"),
+        ("a.csv", "id,class\n1,cat\n", "needs the columns value and class, each once, in its"),
+        ("a.csv", "value,class\n9,0,0,cat\n", 'line 2 has 4 cells, .* quotes, as "128,0,0"$'),
+        ("a.csv", "value;class\n1\n", "line 2 has 1 cells, .*; a row is a value and a class"),
         ("a.csv", "value,class\n1,cow\n", "'cow' is not among"),
     ],
 )
