@@ -10,6 +10,7 @@ from ...platform.data import npz
 from ...platform.errors import InputError
 from ...platform.metrics import THRESHOLDS
 from ...platform.records.reduced_images import TOO_LARGE, reduced_sentences
+from ...platform.records.result_id import ResultId
 from ...platform.records.schema import RunRecord, Score
 from ...platform.records.unscored import unscored_sentence
 from ...platform.serialization import as_json
@@ -59,7 +60,7 @@ class Gain:
     Attributes:
         split: name of the split.
         value: the mIoU, in percent.
-        text: the result that has this mIoU, and how far it lies above the first result.
+        text: the result that has this mIoU, and how far it lies above an earlier result.
     """
 
     split: str
@@ -127,7 +128,7 @@ def run_page(
         sections=sections,
         content={
             "fault": entry.fault,
-            "gains": gains(scores),
+            "gains": gains(run),
             "unscored": sentence_text(unscored_sentence(run)),
         },
         data=(("page", f"run.{run.name}.html"),),
@@ -181,17 +182,36 @@ def _going(entry: Entry[RunRecord]) -> Going | None:
     )
 
 
-def gains(scores: Named) -> list[Gain]:
-    """Return for each split the mIoU of the last result beside the mIoU of the first result."""
+def gains(run: RunRecord) -> list[Gain]:
+    """Return for each split the mIoU of the last result beside that of an earlier result."""
+    by_split: dict[str, dict[ResultId, Score]] = {}
+    for id in results_by_stage(run):
+        for split, score in run.scores[id].items():
+            by_split.setdefault(split, {})[id] = score
     out = []
-    for split, rows in scores_by_split(scores).items():
-        (first, base), (last, top) = next(iter(rows.items())), list(rows.items())[-1]
-        text = last
-        if last != first:
-            gain = 100 * (top.value - base.value)
-            text += f" against {100 * base.value:.1f} % {first} ({gain:+.1f} points)"
-        out.append(Gain(split=split, value=f"{100 * top.value:.1f} %", text=text))
+    for split, scores in by_split.items():
+        last = [*scores][-1]
+        text, top = result_title(last), scores[last].value
+        if other := _compared_with(last, [*scores]):
+            base = scores[other].value
+            text += f" against {100 * base:.1f} % {result_title(other)} "
+            text += f"({100 * (top - base):+.1f} points)"
+        out.append(Gain(split=split, value=f"{100 * top:.1f} %", text=text))
     return out
+
+
+def _compared_with(last: ResultId, results: Sequence[ResultId]) -> ResultId | None:
+    """Return the result beside which the last one is shown.
+
+    It is the first one of the same run. Where there is a baseline, it is the baseline's result of
+    the same kind: class maps know the image labels, and a segmenter does not.
+    """
+    kind = (last.refinement, last.segmenter)
+    others = [id for id in results if id.baseline != last.baseline]
+    alike = [id for id in others if (id.refinement, id.segmenter) == kind]
+    own = [id for id in results if id.baseline == last.baseline]
+    other = [*own[:1], *alike][-1]
+    return other if other != last else None
 
 
 def scores_by_split(scores: Named) -> Mapping[str, dict[str, Score]]:
