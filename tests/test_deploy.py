@@ -64,7 +64,7 @@ def test_the_script_for_slurm_is_valid() -> None:
     checked = subprocess.run(["bash", "-n"], input=SLURM, text=True, capture_output=True)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "RAY_AUTH_MODE=token" in SLURM
-    assert "get-auth-token --generate > /dev/null" in SLURM, "the token stays out of the log"
+    assert "RAY_AUTH_TOKEN=$(python -c" in SLURM, "each job has its own, which no log shows"
     assert "#SBATCH --requeue\n" in SLURM
     one_line_each = SLURM.replace("\\\n", "")
     starts = re.findall(r"^ *ray start (.*)$", one_line_each, flags=re.MULTILINE)
@@ -90,6 +90,45 @@ def test_docker_image_and_job_have_the_locked_versions() -> None:
     assert RAW["docker"]["image"].endswith(f"/wsss:{VERSION}")
     assert JOB["rayClusterSpec"]["rayVersion"] == ray_version()
     assert set(re.findall(r"wsss:([\d.]+)", docker)) == {VERSION}
+
+
+def test_the_image_takes_in_what_the_package_needs_and_nothing_else() -> None:
+    lines = (ROOT / "deploy/Dockerfile.dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    files = {"requirements.lock", "pyproject.toml", "README.md", "LICENSE"}
+    expected = {*setuptools["package-dir"].values(), *files}
+    assert {line[1:] for line in lines if line[:1] == "!"} == expected
+    assert all((ROOT / name).exists() for name in expected)
+
+
+def test_pods_fit_their_machines() -> None:
+    """Kubernetes and the autoscaler's container take some of a machine's cores."""
+    cores = {"m6i.2xlarge": 8, "g5.2xlarge": 8, "m6i.4xlarge": 16}
+    spec = JOB["rayClusterSpec"]
+    groups = {"head": spec["headGroupSpec"]}
+    groups |= {f"{group['groupName']}_worker": group for group in spec["workerGroupSpecs"]}
+    for name, group in groups.items():
+        (container,) = group["template"]["spec"]["containers"]
+        kind = TYPES[name]["node_config"]["InstanceType"]
+        assert float(container["resources"]["requests"]["cpu"]) <= cores[kind] - 1, name
+
+
+@pytest.mark.parametrize(
+    ("limits", "options"),
+    [
+        ({"SLURM_MEM_PER_NODE": "1000"}, "--memory=629145600 --object-store-memory=209715200"),
+        ({"SLURM_MEM_PER_CPU": "500"}, "--memory=1258291200 --object-store-memory=419430400"),
+        ({}, ""),
+    ],
+)
+def test_ray_takes_the_memory_of_the_job(limits: dict[str, str], options: str) -> None:
+    """Ray itself would take all memory of the node."""
+    (lines,) = re.findall(r"^  memory=.*?^  fi\n", SLURM, re.MULTILINE | re.DOTALL)
+    script = f'set -euo pipefail\ncommon=()\n{lines}echo "${{common[@]}}"'
+    environment = {"SLURM_CPUS_PER_TASK": "4", **limits}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == options
 
 
 def test_every_node_requires_the_token() -> None:

@@ -101,7 +101,8 @@ def fitting(count: int, need: int) -> int:
     import ray
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    memory = [int(resources.get("memory", 0)) for resources in alive if resources.get("CPU")]
+    name = CPU_STAGE if _capacity(CPU_STAGE) else "CPU"
+    memory = [int(resources.get("memory", 0)) for resources in alive if resources.get(name)]
     fit = sum(of_node // (PROCESS_BYTES + need) for of_node in memory)
     return max(1, min(count, fit)) if any(memory) else count
 

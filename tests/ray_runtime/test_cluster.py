@@ -101,6 +101,13 @@ def test_as_many_processes_run_as_have_memory_for_large_images(nodes, need, memo
     assert cluster.fitting(4, need) == processes
 
 
+def test_the_memory_of_gpu_nodes_does_not_count_for_cpu_stages(nodes):
+    """Their tasks ask for the resource `cpu_stage`, so they never run on the other nodes."""
+    gpu = {"CPU": 8.0, "GPU": 1.0, "memory": 1e12}
+    nodes({"CPU": 16.0, "cpu_stage": 16.0, "memory": 10 * (1 << 30)}, gpu)
+    assert cluster.fitting(16, 2 << 30) == 4
+
+
 class Tasks:
     """The tasks of Ray, in this process: the piece "large" ends its process, by an error of Ray."""
 
