@@ -45,8 +45,11 @@ class Joint(Method):
             method.extend(network)
 
     def training_settings(self) -> dict[str, object]:
-        revision = {"terms": 2} if self.needs_baseline else {}  # 2: all losses of PSDPM count
-        return {**{m.name: m.training_settings() for m in self.methods}, **revision}
+        settings = {m.name: m.training_settings() for m in self.methods}
+        changed = any(m.changes_classification for m in self.methods[:-1])
+        late = any(own.get("suppression_start") for own in settings.values())
+        anew = changed or late or {"sipe", "psdpm"} <= {*settings}
+        return {**settings, **({"terms": 2} if anew else {})}  # 2: all losses, in their step
 
     def backbone_settings(self, backbone: str) -> dict[str, object]:
         return _joined({m.name: m.backbone_settings(backbone) for m in self.methods})

@@ -153,3 +153,19 @@ def test_every_learner_offers_class_weights_and_features(learner):
     added = {"class tokens"} if learner == "mctformer" else set()
     assert set(stages) == {"c1", "c2", "c3", "c4"} | added
     assert network.class_weights.shape == (CLASSES, stages["c4"].shape[1])
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "anew"),
+    [
+        (("psdpm", "cpal"), {}, False),
+        (("cpal", "psdpm"), {"psdpm": {"score": 0.5}}, False),
+        (("psdpm", "cpal"), {"psdpm": {"score": 0.5}}, True),
+        (("sipe", "psdpm"), {}, True),
+        (("sipe", "ssc"), {}, False),
+        (("sipe", "ssc"), {"ssc": {"suppression_start": 0.6}}, True),
+    ],
+)
+def test_only_networks_that_lacked_a_loss_or_a_step_are_trained_anew(names, options, anew):
+    parts = [find_method(n)(find_method(n).Config(**options.get(n, {}))) for n in names]
+    assert ("terms" in join_methods(parts).training_settings()) == anew

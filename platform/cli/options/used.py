@@ -71,7 +71,7 @@ def check_used(
         if group in known() and all(group not in e.settings for e in together):
             raise InputError(f"--set {text}: no method here is {group}; leave it out")
         _check_stage(text, kinds - {""}, segmenters - {""})
-    if "network.weights" not in varied:
+    if not {"network.weights", "baseline.network.weights"} & {*varied}:
         _check_weights_key(together)
 
 
@@ -99,8 +99,8 @@ def _check_weights_key(experiments: Sequence[Experiment]) -> None:
     networks = [e.network for e in experiments]
     if any(n.weights_key for n in networks) and not any(n.weights for n in networks):
         raise InputError(
-            "--weights-key, the field network.weights_key, has no effect without weights; name "
-            "their file with --weights, or leave the key out"
+            "--weights-key, the field network.weights_key, has no effect without network.weights; "
+            "name their file, or leave the key out"
         )
 
 

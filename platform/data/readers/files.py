@@ -8,6 +8,8 @@ from pathlib import Path
 from ...errors import InputError, StorageError
 from ..images import MAX_PIXELS
 
+_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""Errors of a file that do not pass by themselves."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes of the files of images, in lower case."""
 MASK_SUFFIXES = (".png", ".mat")
@@ -88,13 +90,13 @@ def read_bytes(root: Path, name: str, id: str) -> bytes:
         id: image id, for messages.
 
     Raises:
-        InputError: the file is missing, or is over MAX_BYTES.
+        InputError: the file is missing, may not be read, or is over MAX_BYTES.
         StorageError: the file cannot be read now, although it may be intact.
     """
     try:
         check_size(root / name)
         return (root / name).read_bytes()
-    except (FileNotFoundError, ValueError) as error:
+    except (*_LASTING, ValueError) as error:
         raise InputError(f"image {id} cannot be read: {error}") from error
     except OSError as error:
         raise StorageError(f"image {id} cannot be read: {error}") from error

@@ -72,8 +72,8 @@ class Folder:
         self.classes, self.label_file = read.classes, path.name
         self.list_names = tuple(lists or ())
         self.lists = self._lists(self.list_names, read)
-        self._check_folders(read)
         self.subset, self.splits = record_files.exclusive_subsets(self.lists.ids)
+        self._check_folders(read)
         self.labels = record_files.labels_of_images(read, self.subset)
         self.label_notes = (*(listed.notes if listed else ()), *read.notes)
         self.reader = ImageReader.of_options(self.classes, orientation, mask_values, resize_masks)
@@ -97,26 +97,29 @@ class Folder:
             if not split:
                 raise InputError(
                     f"{read.path}, {id}: the split is missing; name the split of each image, or "
-                    "of none, so that all belong to train"
+                    "remove the column, so that all belong to train"
                 )
             lists.setdefault(split, []).append(id)
         return ImageLists(ids=lists, images={}, masks={}, notes=())
 
     def _check_folders(self, read: ImageLabels) -> None:
-        """Check that the label file names no image by the path of another file than is read.
+        """Check that the label file names no image by the path of another folder than is read.
 
-        A path may begin elsewhere, as on the machine where the file was made, but it must end
-        with the folder of the image.
+        A path may lead to a folder that does not exist here, such as one on the machine where the
+        file was made.
 
         Raises:
-            InputError: a path leads to another folder.
+            InputError: a path leads to another folder, below the root or the folder of images.
         """
-        exists = {f: os.path.isdir(self.root.joinpath(*f)) for f in {*read.folders.values()}}
+        folders = {f: ((*f,), (IMAGES, *f)) for f in {*read.folders.values()}}
+        exist = {
+            f: {place for place in places if os.path.isdir(self.root.joinpath(*place))}
+            for f, places in folders.items()
+        }
         for id, folder in read.folders.items():
             own = PurePosixPath(self.lists.images.get(id, f"{IMAGES}/{id}")).parent.parts
-            size = min(len(folder), len(own))
-            other = exists[folder] and len(folder) > len(own)
-            if folder[-size:] != own[-size:] or other:
+            inside = {folder} if folder[0] == IMAGES else set()  # a path from the root on
+            if id in self.subset and (exist[folder] | inside) - {own}:
                 raise InputError(
                     f"{read.path}, {id}: the image is in the folder {quoted('/'.join(folder))}, "
                     f"but {'/'.join(own)} is read; put the image there and name it without a "

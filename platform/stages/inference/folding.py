@@ -43,7 +43,8 @@ def _folded(network: Folded) -> Folded:
         for (conv_name, conv), (norm_name, norm) in pairwise(children):
             if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
                 continue
-            if type(conv).__name__ in FOLDED and not norm._forward_hooks:
+            fits = conv.out_channels == norm.num_features
+            if fits and type(conv).__name__ in FOLDED and not norm._forward_hooks:
                 after = [child for child in norm.children() if not isinstance(child, nn.Identity)]
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Sequential(*after) if after else nn.Identity())

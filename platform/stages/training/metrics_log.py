@@ -23,7 +23,7 @@ UPLOAD_SECONDS = 20.0
 POLL_SECONDS = 5.0
 """Seconds between two reads of a file that another machine writes."""
 QUIET_SECONDS = 30.0
-"""Seconds without a new step after which a training may say what it waits for."""
+"""Seconds without a first step after which a training may say what it waits for."""
 
 
 class Log:
@@ -138,22 +138,22 @@ def following(
 
     def follow() -> None:
         reported_step, new = last_step, NewRows(file)
-        quiet_since, told = time.monotonic(), False
+        began, may_wait = time.monotonic(), True
         while not stop.wait(1.0 if new.copy.exists() else POLL_SECONDS):
             rows = new.read()
             if rows and rows[-1]["step"] != reported_step:
                 row = rows[-1]
                 reported_step = row["step"]
-                quiet_since, told = time.monotonic(), False
+                may_wait = False
                 text = f"epoch {row['epoch'] + 1}, loss {row['loss']:.3f}"
                 progress.update(text, int(row["step"]) + 1, int(row["steps"]))
                 if metrics := new.take():  # a worker that starts anew writes some again
                     progress.metrics(metrics)
                 continue
-            is_quiet = not told and time.monotonic() - quiet_since > QUIET_SECONDS
+            is_quiet = may_wait and time.monotonic() - began > QUIET_SECONDS
             if is_quiet and (missing := waits_for()):
                 progress.note(f"waits for {missing}")
-                told = True
+                may_wait = False
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

@@ -160,6 +160,21 @@ def test_a_path_to_the_folder_of_images_is_an_id(folder_tree: Path, form: str) -
     assert Folder(folder_tree).labels == {"a": (1,), "c": (0,)}
 
 
+@pytest.mark.parametrize(
+    "name", ["/data/upload/1/a.jpg", "https://x.org/new/a.jpg", "train/a.jpg", "IMAGES/a.jpg"]
+)
+def test_a_path_to_a_folder_that_is_not_here_names_the_image(folder_tree: Path, name: str) -> None:
+    (folder_tree / "labels.csv").write_text(f"id,labels\n{name},tree\nc,rock\n")
+    assert set(Folder(folder_tree).labels) == {"a", "c"}
+
+
+def test_a_path_of_an_image_in_no_list_is_no_matter(folder_tree: Path) -> None:
+    (folder_tree / "test").mkdir()
+    (folder_tree / "labels.csv").write_text("id,labels\na,tree\ntest/z.jpg,rock\n")
+    (folder_tree / "train.txt").write_text("a\n")
+    assert set(Folder(folder_tree, lists=("train",)).labels) == {"a"}
+
+
 @pytest.mark.parametrize("name", ["new/a.jpg", "images/new/a.jpg", "new/images/a.jpg", r"new\a"])
 def test_a_path_to_another_folder_is_refused(folder_tree: Path, name: str) -> None:
     (folder_tree / "new/images").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -129,12 +130,12 @@ def test_steps_that_another_machine_writes_are_reported(file, monkeypatch):
     assert reported.updates == [("epoch 1, loss 1.000", 2, 6)]
 
 
-def test_a_training_without_new_steps_says_once_what_it_waits_for(file, monkeypatch):
+def test_a_training_without_a_step_says_once_what_it_waits_for(file, monkeypatch):
     monkeypatch.setattr(metrics_log, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(metrics_log, "QUIET_SECONDS", 0.1)
     asked, notes, reported = [], [], Reported(last_step=1)
     monkeypatch.setattr(reported, "note", notes.append)
-    answers = iter(["", "", "1 free GPU"])
+    answers = itertools.chain(["", ""], itertools.repeat("1 free GPU"))
 
     def waits_for():
         asked.append(next(answers))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +108,11 @@ class MaskReader:
         greys = palette[used, 0]
         if (palette != palette[:, :1]).any() or (greys == used).all():
             return
+        if self._is_vocs(used, palette):
+            return
         shows_nothing = len(set(greys.tolist())) < len(used) or not greys.any()
-        one_bit = self.classes == 1 and set(zip(used, greys, strict=True)) <= {(0, 0), (1, 255)}
+        shown = {(i, g) for i, g in zip(used, greys, strict=True) if i != VOID}
+        one_bit = self.classes == 1 and shown <= {(0, 0), (1, 255)}
         if not shows_nothing and not one_bit:
             index, grey = next((i, g) for i, g in zip(used, greys, strict=True) if i != g)
             raise InputError(
@@ -123,10 +127,20 @@ class MaskReader:
         Programs that make PNGs smaller number the colours of a palette anew.
         """
         used = np.flatnonzero(np.bincount(values.ravel()))
-        codes = Samples(values=used[None], palette=palette).colour_codes()[0]
-        meanings = look_up(codes, voc_colours(self.classes))
+        codes, meanings = self._meanings(used, palette)
         distinct = len(set(codes.tolist())) == len(codes) > 1
         return bool(distinct and (meanings != UNKNOWN).all() and (meanings != used).any())
+
+    def _is_vocs(self, used: NDArray[np.integer], palette: NDArray[np.uint8]) -> bool:
+        """Return whether each index has the colour that VOC gives it."""
+        return bool((self._meanings(used, palette)[1] == used).all())
+
+    def _meanings(
+        self, used: NDArray[np.integer], palette: NDArray[np.uint8]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the colours of indices, as codes, and the values that VOC gives these colours."""
+        codes = Samples(values=used[None], palette=palette).colour_codes()[0]
+        return codes, look_up(codes, voc_colours(self.classes))
 
     def _checked(self, values: NDArray[np.integer], name: str) -> NDArray[np.uint8]:
         """Return values `[H,W]` after a check that each is a class, background or void."""

@@ -67,3 +67,15 @@ def test_a_grey_colour_beside_other_colours_and_one_class_in_white_are_read() ->
     np.testing.assert_array_equal(read(encode_png(car), classes="abcdefg"), car)
     white = in_greys([0, 1], [0, 255])
     np.testing.assert_array_equal(read(white, classes=("cat",)), [[0, 1]])
+
+
+def test_greys_of_vocs_own_palette_are_read() -> None:
+    """A palette of which only the entries of background and car were kept."""
+    classes = tuple(f"class {k}" for k in range(1, 21))
+    greys = [0] * 7 + [128]
+    assert read(in_greys([0, 7, 7], greys), classes=classes).tolist() == [[0, 7, 7]]
+
+
+def test_black_white_and_void_are_one_class() -> None:
+    greys = [0, 255] + [0] * 253 + [128]
+    assert read(in_greys([0, 1, 255], greys), classes=("cat",)).tolist() == [[0, 1, 255]]
