@@ -193,6 +193,10 @@ def _baseline(head: Mapping[str, str]) -> str:
     method, localizer, imported = (head.get(name, "") for name in IDENTITY)
     if head.get(BASELINE) or imported:
         return head.get(BASELINE) or imported
+    if localizer and not method:
+        raise InputError(
+            f"baseline.localizer is {localizer!r} without baseline.method; name both in one file"
+        )
     for name in method.split("+") if method else ():  # another name would be that of an import
         find_method(name)
     return ":".join(w for w in (method, localizer) if w)

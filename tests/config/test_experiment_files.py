@@ -240,6 +240,7 @@ PSDPM = "method: psdpm\nbaseline: cam\n"
         ("method: cam\nlocalizer: lpcma\n", 2, "unknown method 'lpcma'; there are cam"),
         ("method: cam+cma\n", 1, "unknown method 'cma'; there are cam"),
         ("method: psdpm\nbaseline:\n  method: cma\n", 3, "unknown method 'cma'; there are cam"),
+        ("method: psdpm\nbaseline.localizer: cam\n", 2, "baseline.localizer is 'cam' without base"),
         ("method: 3\n", 1, "method is 3; it must be text"),
         (f"{PSDPM}baseline.training.epoch: 3\n", 3, "unknown field 'baseline.training.epoch'; the"),
         (f"{PSDPM}baseline.training.lr: -1\n", 3, "baseline.training.lr is -1; it must be a numb"),
