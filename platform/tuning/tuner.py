@@ -284,8 +284,8 @@ def _tune(
     progress.plan([queue.title, "the best point on all splits"])
     progress.start(queue.title)
     failures = ray.tune.FailureConfig(max_failures=max(sweep.retries, LOST_TRIAL_RETRIES))
-    population = Population(sweep, queue) if queue.left and sweep.is_population else None
-    if queue.left:
+    population = Population(sweep, queue) if sweep.is_population else None  # takes all trials
+    if queue.left or population:
         tuner = ray.tune.Tuner(
             ray.tune.with_resources(trial, cluster.trial_resources(kept)),
             param_space=population.param_space() if population else None,

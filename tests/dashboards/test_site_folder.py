@@ -299,6 +299,7 @@ def test_the_page_of_a_run_is_written_to_the_given_folder(
     record, begun = read_run(Store(scenes).location("runs", "run-0", "run.json")), []
     monkeypatch.setattr(resolve, "experiment", lambda *_: None)
     monkeypatch.setattr(planner, "plan", lambda *_: None)
+    monkeypatch.setattr(run_commands, "check_used", lambda *_: None)
     monkeypatch.setattr(run_commands, "carry_out", lambda *_: begun.append(1) or record)
     words = ["run", "lpcam", "--store", str(scenes), "--page", page]
     folder = Path(page.replace("~", "home")).absolute()
