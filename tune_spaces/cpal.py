@@ -8,7 +8,7 @@ from ray import tune
 
 SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
-        "cpal.tau": tune.uniform(0.05, 0.2),
+        "cpal.tau": tune.uniform(0.05, 0.8),  # the paper's range ends at 0.2
         "cpal.top_k": tune.lograndint(10, 51),
         "cpal.slots": tune.qrandint(100, 1000, 100),
         "cpal.temperature": tune.loguniform(0.1, 10.0),  # around 1, the paper's value

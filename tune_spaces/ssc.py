@@ -10,7 +10,7 @@ SPACES: Mapping[str, Mapping[str, object]] = {
     "default": {
         "ssc.perceptual": tune.loguniform(0.1, 5.0),
         "ssc.modulation": tune.loguniform(0.1, 5.0),
-        "ssc.delta": tune.uniform(0.4, 0.7),
+        "ssc.delta": tune.uniform(0.4, 1.0),  # the paper's range ends at 0.7; 1 suppresses nothing
     },
     "modulation": {
         "ssc.modulation": tune.loguniform(0.1, 5.0),

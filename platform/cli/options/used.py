@@ -10,7 +10,8 @@ from ...errors import InputError
 from .experiment_options import ExperimentOptions
 
 if TYPE_CHECKING:
-    from ...config.experiment import Experiment
+    from ...config.experiment import Experiment, Segment
+    from ...config.groups.network import Network
     from ...tuning.spaces import Domain
 
 OF_WALK = (
@@ -65,14 +66,15 @@ def check_used(
     segmenters: set[str] = {e.segment.network for e in together}
     segmenters |= _tried("segment.network", varied, SEGMENTERS)
     for text in options.set:
-        group = text.partition("=")[0].split(".")[0]
+        field = text.partition("=")[0]
+        group = field.split(".")[0]
         if group == "baseline" and not baselines:
             raise InputError(f"--set {text}: no method here has a baseline; leave it out")
         if group in known() and all(group not in e.settings for e in together):
             raise InputError(f"--set {text}: no method here is {group}; leave it out")
-        _check_stage(text, kinds - {""}, segmenters - {""})
-    if not {"network.weights", "baseline.network.weights"} & {*varied}:
-        _check_weights_key(together)
+        _check_stage(text, field.removeprefix("baseline."), kinds - {""}, segmenters - {""})
+    _check_weights_key("network", [e.network for e in together], varied)
+    _check_weights_key("segment", [e.segment for e in together], varied)
 
 
 def _tried(field: str, varied: Mapping[str, Sequence[Domain]], choices: Sequence[str]) -> set[str]:
@@ -90,32 +92,43 @@ def _tried(field: str, varied: Mapping[str, Sequence[Domain]], choices: Sequence
     return {str(value) for values in listed for value in values}
 
 
-def _check_weights_key(experiments: Sequence[Experiment]) -> None:
+def _check_weights_key(
+    group: str, given: Sequence[Network | Segment], varied: Mapping[str, Sequence[Domain]]
+) -> None:
     """Check that a key of weights has weights to choose from.
+
+    Args:
+        group: network or segment.
+        given: the options of this group in each experiment and baseline.
+        varied: the domains of the fields that a sweep varies.
 
     Raises:
         InputError: no experiment has weights.
     """
-    networks = [e.network for e in experiments]
-    if any(n.weights_key for n in networks) and not any(n.weights for n in networks):
+    weights = f"{group}.weights"
+    if {weights, f"baseline.{weights}"} & {*varied} or any(g.weights for g in given):
+        return
+    if any(g.weights_key for g in given):
+        option = " (--weights-key)" if group == "network" else ""
         raise InputError(
-            "--weights-key, the field network.weights_key, has no effect without network.weights; "
-            "name their file, or leave the key out"
+            f"{group}.weights_key{option} has no effect without {weights}; name their file, or "
+            "leave the key out"
         )
 
 
-def _check_stage(text: str, kinds: Collection[str], segmenters: Collection[str]) -> None:
+def _check_stage(text: str, path: str, kinds: Collection[str], segmenters: Collection[str]) -> None:
     """Check that a --set of a refinement or a segmenter is about one that runs.
 
     Args:
         text: FIELD=VALUE.
+        path: the field, without `baseline.` before it.
         kinds: the refinements of the command.
         segmenters: its segmenters.
 
     Raises:
         InputError: nothing in the command reads the field.
     """
-    group, _, field = text.partition("=")[0].partition(".")
+    group, _, field = path.partition(".")
     name = field.partition(".")[0]
     if group == "segment" and field != "network" and not segmenters:
         raise InputError(

@@ -107,6 +107,11 @@ NO_REFINEMENT = "nothing is refined here; name a refinement with --refine"
         ("run cam --refine par --set refine.power=2", "no refinement here is crf or irn"),
         ("run psdpm --baseline lpcam --refine irn --set refine.training.epochs=9", ""),
         ("run psdpm --baseline cam --set baseline.refine.kind=irn --set refine.steps=9", ""),
+        ("run psdpm --baseline cam --set baseline.refine.steps=9", NO_REFINEMENT),
+        (
+            "run psdpm --baseline cam --refine irn --set baseline.refine.par.steps=9",
+            "no refinement here is par",
+        ),
         ("compare cam --refine crf par --set refine.par.steps=3", ""),
         ("compare cam --refine crf irn --set refine.par.steps=3", "no refinement here is par"),
         ("sweep lpcam --space s.py:kinds --set refine.par.steps=3", ""),
@@ -117,6 +122,14 @@ NO_REFINEMENT = "nothing is refined here; name a refinement with --refine"
         ("run cam --weights-key x", "has no effect without network.weights; name their file"),
         ("run key.yaml", "has no effect without network.weights; name their file"),
         ("run key.yaml --weights a.pth", ""),
+        (
+            "run cam --segment upernet --set segment.weights_key=x",
+            r"^segment.weights_key has no effect without segment.weights; name their file",
+        ),
+        (
+            "run cam --segment upernet --set segment.weights_key=x --set segment.weights=a.pth",
+            "",
+        ),
         ("sweep key.yaml --space s.py:weights", ""),
     ],
 )
