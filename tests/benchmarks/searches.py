@@ -24,6 +24,7 @@ from wsss.platform.cli import resolve
 from wsss.platform.cli.options.experiment_options import SweepOptions
 from wsss.platform.cli.parser import parse
 from wsss.platform.pipeline.context import Catalog
+from wsss.platform.pipeline.planner import plan
 from wsss.platform.ray_runtime import cluster
 from wsss.platform.records.schema import Trial
 from wsss.platform.storage.store import open_store
@@ -118,10 +119,12 @@ def main() -> None:
     assert isinstance(options, SweepOptions)
     _, description = resolve.sweep(options, store)
     cluster.connect()
-    catalog, began = Catalog.of(store), Path(given.store) / "searches" / "began.json"
+    catalog = Catalog.of(store)
+    untuned = plan(description.trial_experiment({}), catalog).stages[-1].key
+    began = Path(given.store) / "searches" / untuned / "began.json"
     if not began.exists():
         trial.run(catalog, description, {}, description.base.seed, lambda row: None)
-        began.parent.mkdir(exist_ok=True)
+        began.parent.mkdir(parents=True, exist_ok=True)
         began.write_text(json.dumps(time.strftime("%Y-%m-%dT%H:%M:%S%z")))
         wait_for_next_second(json.loads(began.read_text()))
     needed = NeededStages(catalog, description, json.loads(began.read_text()))
