@@ -88,6 +88,7 @@ OTHERS = ("bus", "car", "chair", "sofa", "train")
 SPLITS = {
     "scenes": ["train", "val"],
     "mixed": ["train", "train_cls", "val", "val_bal"],
+    "mixed-half": ["train_cls", "search"],
     "mine": ["train", "val"],
     "mine-new": ["train", "val", "test"],
 }
@@ -101,7 +102,7 @@ class Described(Catalog):
 
     def dataset(self, name: str) -> Artifact:
         about = {
-            "classes": [*ANIMALS, *(OTHERS if name == "mixed" else ())],
+            "classes": [*ANIMALS, *(OTHERS if name.startswith("mixed") else ())],
             "splits": SPLITS.get(name, ["train", "train_aug", "val"]),
             "source": "scenes" if name == "scenes" else "voc",
         }
